@@ -1,0 +1,1 @@
+"""What should be true: pure rules over plain values, standard library only."""

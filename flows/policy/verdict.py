@@ -1,0 +1,49 @@
+"""Truth with three values, and what it rests on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Truth(StrEnum):
+    """UNKNOWN turns nothing off, deletes nothing and turns nothing green."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observation a verdict rests on: who said what, when, and how long it holds."""
+
+    source: str  # server, receiver or host that said it
+    question: str
+    answer: str
+    asked_at: datetime
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judgement. `reason` is a short code, `fix` one line for the person who can mend it."""
+
+    subject: str  # the record key, address or check that was judged
+    truth: Truth
+    reason: str = "ok"
+    expected: str = ""
+    found: tuple[str, ...] = ()
+    fix: str = ""
+    evidence: tuple[Evidence, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def overall(verdicts: Iterable[Verdict]) -> Truth:
+    """FAIL if any fails, else UNKNOWN if any is unknown or there is none, else PASS."""
+    truths = {verdict.truth for verdict in verdicts}
+    if Truth.FAIL in truths:
+        return Truth.FAIL
+    if truths == {Truth.PASS}:
+        return Truth.PASS
+    return Truth.UNKNOWN

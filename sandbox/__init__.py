@@ -1,0 +1,1 @@
+"""A world to practise in: everything is real but the Internet."""
