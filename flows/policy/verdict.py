@@ -38,8 +38,8 @@ class Verdict:
     evidence: tuple[Evidence, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
 
-    @property
-    def overall(verdicts: Iterable[Verdict]) -> Truth:
+
+def overall(verdicts: Iterable[Verdict]) -> Truth:
     """FAIL if any fails, else UNKNOWN if any is unknown or there is none, else PASS."""
     truths = {verdict.truth for verdict in verdicts}
     if Truth.FAIL in truths:
