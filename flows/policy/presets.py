@@ -1,0 +1,92 @@
+"""Policy numbers as we ship them: rows named by kind, name and version, never edited once released.
+
+A changed number is a new version. deliverability.md 2.6, 2.8, 6.2 and 9 say where each figure comes from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One row of `policy_presets`; `body` is JSON."""
+
+    kind: str
+    name: str
+    version: int
+    body: Mapping[str, Any]
+
+
+def ramp(name: str, subject: str, **body: Any) -> Preset:
+    """A warm-up ramp: `shape` says how the target of a sending day follows from the figures; volumes are messages."""
+    return Preset("warmup_ramp", name, 1, {"subject": subject, **body})
+
+
+RAMPS: Final = (
+    ramp("penguin-careful-40", "mailbox", shape="points", cap=40, points=[[1, 5], [4, 8], [8, 14], [14, 24], [21, 40]]),
+    ramp(
+        "penguin-band-21",
+        "mailbox",
+        shape="points",
+        cap=100,
+        points=[[1, 5], [3, 10], [4, 10], [7, 25], [8, 25], [14, 50], [15, 50], [21, 100]],
+    ),
+    ramp("gentle-plus1", "mailbox", shape="increment", cap=40, first=10, per_day=1),
+    ramp("slow-plus2", "mailbox", shape="increment", cap=50, first=5, per_day=2),
+    ramp("background", "mailbox", shape="increment", cap=5, first=5, per_day=0),
+    ramp("ip-standard-30", "ip", shape="geometric", cap=1200, first=50, days=30),
+    ramp("ip-slow", "ip", shape="factor", cap=1200, first=50, factor=1.3, every_days=3),
+    ramp("ip-fast", "ip", shape="factor", cap=1200, first=200, factor=1.25, every_days=1),
+    # Totals of a domain, not of each mailbox (DL-A4).
+    ramp("domain-42", "domain", shape="linear", cap=500, first=10, days=42),
+    ramp("domain-28", "domain", shape="linear", cap=1000, first=20, days=28),
+    ramp("domain-56", "domain", shape="linear", cap=300, first=5, days=56),
+)
+
+DNS_STATUS: Final = Preset(
+    "thresholds",
+    "dns-status",
+    1,
+    {
+        "fails_to_failed": 3,
+        "fail_span_seconds": 3600,
+        "passes_to_verified": 1,
+        "passes_when_flapping": 2,
+        "flaps_in_24_hours": 3,
+        "unknowns_to_alert": 10,
+        "disagreement_fails_after_seconds": 86400,
+        "pending_steps_seconds": [60, 120, 300, 900, 1800],
+        "jitter": 0.1,
+    },
+)
+CANARY: Final = Preset("thresholds", "canary", 1, {"cap_per_day": 20})
+
+SHIPPED: Final = (*RAMPS, DNS_STATUS, CANARY)
+DEFAULT_RAMP: Final[Mapping[str, str]] = {
+    "mailbox": "penguin-careful-40",
+    "ip": "ip-standard-30",
+    "domain": "domain-42",
+}
+
+
+def shipped(kind: str, name: str) -> Preset:
+    """The newest shipped version of a preset; KeyError when there is none of that name."""
+    found = [preset for preset in SHIPPED if (preset.kind, preset.name) == (kind, name)]
+    if not found:
+        raise KeyError(f"no shipped {kind} is called {name}")
+    return max(found, key=lambda preset: preset.version)
+
+
+def default_ramp(subject: str) -> Preset:
+    """The ramp that a mailbox, IP or domain gets when nobody chose one."""
+    return shipped("warmup_ramp", DEFAULT_RAMP[subject])
+
+
+def first_day(preset: Preset) -> int:
+    """Messages allowed on the first sending day; the host refuses more than this until a plan exists."""
+    if preset.kind != "warmup_ramp":
+        raise ValueError(f"{preset.name} is no ramp")
+    if preset.body["shape"] == "points":
+        return int(preset.body["points"][0][1])
+    return int(preset.body["first"])
