@@ -1,0 +1,2 @@
+-- data-loss: every sealed secret
+DROP TABLE platform_secrets, secrets;

@@ -1,0 +1,48 @@
+-- data-loss: host and address state beyond the seed's columns
+DROP INDEX smtp_ip_addresses_live_key, idx_smtp_ip_addresses_due, idx_smtp_ip_addresses_vps, idx_vps_instances_cost, idx_vps_instances_ssh_key;
+UPDATE smtp_ip_addresses SET status = 'active' WHERE status = 'assigned';
+ALTER TABLE smtp_ip_addresses
+  ALTER COLUMN status SET DEFAULT 'active',
+  ALTER COLUMN status DROP NOT NULL,
+  DROP CONSTRAINT smtp_ip_addresses_status_known,
+  DROP CONSTRAINT smtp_ip_addresses_ip_is_host,
+  DROP CONSTRAINT smtp_ip_addresses_reputation_range,
+  DROP CONSTRAINT smtp_ip_addresses_vps_fkey,
+  DROP COLUMN vps_instance_id,
+  DROP COLUMN hostwinds_ip_id,
+  DROP COLUMN approximate_cost,
+  DROP COLUMN rdns_hostname,
+  DROP COLUMN rdns_checked_at,
+  DROP COLUMN rdns_verdict,
+  DROP COLUMN egress_checked_at,
+  DROP COLUMN egress_verdict,
+  DROP COLUMN reputation_state,
+  DROP COLUMN last_reputation_check,
+  DROP COLUMN provider_blacklist_status,
+  DROP COLUMN released_at,
+  DROP COLUMN updated_at;
+DELETE FROM vps_instances WHERE ip_address IS NULL;   -- the seed has no place for an order without an address
+ALTER TABLE vps_instances
+  ALTER COLUMN ip_address SET NOT NULL,
+  ALTER COLUMN status DROP NOT NULL,
+  DROP CONSTRAINT vps_instances_status_known,
+  DROP CONSTRAINT vps_instances_ip_once_ready,
+  DROP CONSTRAINT vps_instances_ip_is_host,
+  DROP CONSTRAINT vps_instances_hostwind_id_key,
+  DROP CONSTRAINT vps_instances_ssh_key_fkey,
+  DROP COLUMN hostname,
+  DROP COLUMN region,
+  DROP COLUMN approximate_cost,
+  DROP COLUMN hostwinds_billing_day,
+  DROP COLUMN current_billing_period_start,
+  DROP COLUMN current_billing_period_end,
+  DROP COLUMN decommission_scheduled_for,
+  DROP COLUMN ssh_port,
+  DROP COLUMN ssh_host_key,
+  DROP COLUMN ssh_key_secret_id,
+  DROP COLUMN key_login_at,
+  DROP COLUMN health_status,
+  DROP COLUMN last_health_check,
+  DROP COLUMN provisioned_at,
+  DROP COLUMN converged_at,
+  DROP COLUMN decommissioned_at;

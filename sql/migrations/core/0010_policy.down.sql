@@ -1,0 +1,2 @@
+-- data-loss: platform settings and presets
+DROP TABLE policy_presets, system_config;
