@@ -13,6 +13,10 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+Pool = AsyncConnectionPool
+Connection = AsyncConnection
+"""For those who hand them on: the driver itself is known to sql alone."""
+
 WAIT_FOR_CONNECTION_SECONDS = 2.0
 IDLE_SECONDS = 30.0
 LIFETIME_SECONDS = 1800.0
