@@ -1,6 +1,7 @@
 """Sender Policy Framework, RFC 7208: parsing without look-ups, evaluation over a one-method look-up."""
 
 from flows.policy.spf.evaluation import Lookup, LookupAnswer, SpfOutcome, SpfResult, check_host
+from flows.policy.spf.static import authorises, is_open, own_terms, with_terms
 from flows.policy.spf.syntax import Directive, SpfRecord, SpfSyntax, parse_spf, spf_texts
 
 __all__ = [
@@ -11,7 +12,11 @@ __all__ = [
     "SpfRecord",
     "SpfResult",
     "SpfSyntax",
+    "authorises",
     "check_host",
+    "is_open",
+    "own_terms",
     "parse_spf",
     "spf_texts",
+    "with_terms",
 ]
