@@ -1,0 +1,42 @@
+"""DNS records of a domain: what should stand, how ours gets there without harm, and whether it does."""
+
+from flows.policy.dkim import DkimRecord
+from flows.policy.records.expected import expected_records, required
+from flows.policy.records.judging import judge, judge_dnssec
+from flows.policy.records.nouns import (
+    DomainPlan,
+    ExpectedRecord,
+    Holder,
+    HostAddress,
+    Merge,
+    Need,
+    Observations,
+    ObservedAnswer,
+    RecordSet,
+    Sender,
+)
+from flows.policy.records.publication import Change, Conflict, Keep, publication
+from flows.policy.records.reading import read
+
+__all__ = [
+    "Change",
+    "Conflict",
+    "DkimRecord",
+    "DomainPlan",
+    "ExpectedRecord",
+    "Holder",
+    "HostAddress",
+    "Keep",
+    "Merge",
+    "Need",
+    "Observations",
+    "ObservedAnswer",
+    "RecordSet",
+    "Sender",
+    "expected_records",
+    "judge",
+    "judge_dnssec",
+    "publication",
+    "read",
+    "required",
+]
