@@ -1,0 +1,164 @@
+"""The sandbox's command line: python -m sandbox up | status | down | shell | logs | exec | run | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sandbox import emulation, prerequisites
+from sandbox.commands import CommandFailed
+from sandbox.environment import settings_of
+from sandbox.hosts import NoSuchHost
+from sandbox.state import DEFAULT_WORLD, State, WorldBusy
+from sandbox.world import NotUp, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+REFUSED = 2  # what was asked cannot be done on this machine, or now
+NOT_UP = 3
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Carry out one command; returns its exit code."""
+    asked = _parser().parse_args(words)
+    try:
+        return asked.command(asked)
+    except NotUp as error:
+        return _say_error(error, NOT_UP)
+    except (WorldBusy, NoSuchHost, CommandFailed, TimeoutError) as error:
+        return _say_error(error, REFUSED)
+
+
+def _up(asked: argparse.Namespace) -> int:
+    found = prerequisites.lacks()
+    if found:
+        return _print_lacks(found)
+    say: Callable[[str], None] = _to_stderr if asked.json else _to_stdout
+    World.up(asked.world, emulator=not asked.no_emulator and emulation.available(), say=say)
+    if asked.json:
+        print(json.dumps(_world(asked).info, indent=2))
+    return 0
+
+
+def _down(asked: argparse.Namespace) -> int:
+    World.down_named(asked.world, say=_to_stdout)
+    return 0
+
+
+def _status(asked: argparse.Namespace) -> int:
+    world = _world(asked)
+    rows = [{**note, "running": world.hosts.running(note["name"])} for note in world.state.noted("host")]
+    if asked.json:
+        print(json.dumps({"info": world.info, "hosts": rows}, indent=2))
+        return 0
+    print(f"world {world.state.world}: {world.state.folder}/info.json")
+    for row in rows:
+        state = "running" if row["running"] else "off"
+        print(f"{row['name']:<20} {state:<8} {row['image']:<9} {','.join(row['addresses']):<42} {row['hostname']}")
+    return 0
+
+
+def _shell(asked: argparse.Namespace) -> int:
+    world = _world(asked)
+    _replace(world.hosts.shell_words(asked.name))
+
+
+def _exec(asked: argparse.Namespace) -> int:
+    stdin = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+    code, out, err = _world(asked).exec(asked.name, " ".join(asked.script), stdin)
+    sys.stdout.buffer.write(out)
+    sys.stderr.buffer.write(err)
+    return code
+
+
+def _logs(asked: argparse.Namespace) -> int:
+    print(_world(asked).logs(asked.name))
+    return 0
+
+
+def _run(asked: argparse.Namespace) -> int:
+    info = _world(asked).info
+    os.environ.update(settings_of(info))
+    words = asked.words[1:] if asked.words[:1] == ["--"] else asked.words
+    _replace(["ip", "netns", "exec", info["control_namespace"], *words])
+
+
+def _doctor(asked: argparse.Namespace) -> int:
+    if asked.install and os.geteuid() == 0:
+        prerequisites.install()
+    found = prerequisites.lacks()
+    if found:
+        return _print_lacks(found)
+    print("ready: python -m sandbox up")
+    return 0
+
+
+def _world(asked: argparse.Namespace) -> World:
+    world = World.attach(State(asked.world).folder)
+    _ = world.info
+    return world
+
+
+def _replace(words: Sequence[str]) -> NoReturn:
+    sys.stdout.flush()
+    os.execvp(words[0], list(words))  # noqa: S606 - the command takes this process's place, so its signals and status are its own
+
+
+def _print_lacks(found: Sequence[prerequisites.Lack]) -> int:
+    for lack in found:
+        _to_stderr(f"{lack.what}\n  cure: {lack.cure}")
+    return REFUSED
+
+
+def _say_error(error: Exception, code: int) -> int:
+    _to_stderr(str(error))
+    return code
+
+
+def _to_stdout(text: str) -> None:
+    print(text, flush=True)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument(
+        "--world", default=os.environ.get("PENGUINMAILS_SANDBOX__WORLD") or DEFAULT_WORLD, help="name of the world"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text)
+        made.set_defaults(command=function)
+        return made
+
+    _arguments(command("up", _up, "raise the world"), json=True).add_argument("--no-emulator", action="store_true")
+    _arguments(command("status", _status, "show the world's hosts"), json=True)
+    command("down", _down, "remove the world")
+    command("shell", _shell, "open a root shell on a host").add_argument("name")
+    command("logs", _logs, "print a host's console, journal and mail log").add_argument("name")
+    on_host = command("exec", _exec, "run a shell script on a host")
+    on_host.add_argument("name")
+    on_host.add_argument("script", nargs=argparse.REMAINDER)
+    command("run", _run, "run a command in the control room, with settings for this world").add_argument(
+        "words", nargs=argparse.REMAINDER
+    )
+    command("doctor", _doctor, "name what this machine lacks").add_argument("--install", action="store_true")
+    return parser
+
+
+def _arguments(parser: argparse.ArgumentParser, **wanted: Any) -> argparse.ArgumentParser:
+    if wanted.get("json"):
+        parser.add_argument("--json", action="store_true", help="print JSON only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The product's settings for a world: production code never asks where it is, it only reads these."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sandbox.network import CONTROL
+
+# Time in the world runs for people who wait: what takes a provider minutes takes its emulator a second.
+SHORT_WAITS = {
+    "HOSTWINDS__LISTED_WINDOW_MINUTES": "1",
+    "HOSTWINDS__ACTIVE_WINDOW_MINUTES": "3",
+    "HOSTWINDS__SSH_WINDOW_MINUTES": "3",
+    "HOSTWINDS__POLL_FIRST_SECONDS": "0.3",
+    "HOSTWINDS__POLL_MAX_SECONDS": "1",
+    "HOSTWINDS__READY_ROUNDS_APART_SECONDS": "1",
+    "HOSTWINDS__RATE_PER_SECOND": "50",
+    "HOSTWINDS__BURST": "50",
+}
+
+
+def settings_of(info: dict[str, Any]) -> dict[str, str]:
+    """Turn a world's info into environment variables of the product; its database settings are left alone."""
+    values = {
+        "HOSTWINDS__API_KEY": info["api_key"],
+        "HOSTWINDS__BASE_URL": info["api_url"],
+        "HOSTWINDS__SANDBOX": "true",
+        "HOSTWINDS__TEMPLATE": info["template"],
+        "HOSTWINDS__RID": info["rid"],
+        "HOSTWINDS__LOCATION_ID": info["location_id"],
+        "HOSTWINDS__PORT25_PROBE_HOSTS": json.dumps(info["port25_probe_hosts"]),
+        "DNS__RESOLVER": info["resolver"],
+        "SSH__ALLOWED_NETWORKS": json.dumps(info["server_networks"]),
+        "SSH__WORKER_NETWORKS": json.dumps([f"{CONTROL}/32"]),
+        "MAIL__CA_FILE": info["ca_file"],
+        "MAIL__PROOF_RECEIVERS": json.dumps(info["receivers"]),
+        "MAIL_HOST__CERTIFICATE_ISSUER": "private_ca",
+        "MAIL_HOST__PRIVATE_CA_CERT_FILE": info["ca_file"],
+        "MAIL_HOST__PRIVATE_CA_KEY_FILE": info["ca_key_file"],
+        **SHORT_WAITS,
+    }
+    settings = {f"PENGUINMAILS_{name}": value for name, value in values.items()}
+    return settings | {
+        "PENGUINMAILS_SANDBOX__STATE_DIR": info["state_dir"].rpartition("/")[0],
+        "PENGUINMAILS_SANDBOX__WORLD": info["world"],
+    }

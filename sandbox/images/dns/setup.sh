@@ -1,0 +1,19 @@
+#!/bin/sh
+# Runs inside the tree after the packages are in; zones and the update key are written for each world before boot.
+set -eu
+mkdir -p /etc/knot/zones.d
+chown root:knot /etc/knot
+chmod 750 /etc/knot
+rm -f /etc/unbound/unbound.conf.d/root-auto-trust-anchor-file.conf /etc/unbound/unbound.conf.d/remote-control.conf
+# Both daemons bind to addresses of their own: they start once the network is there, and again if it was not.
+for unit in knot unbound; do
+    mkdir -p "/etc/systemd/system/$unit.service.d"
+    printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=on-failure\nRestartSec=100ms\n' \
+        > "/etc/systemd/system/$unit.service.d/world.conf"
+done
+systemctl enable --quiet knot unbound
+
+
+# eth0 is made before boot; several addresses of one network make networkd 252 fail on new kernels.
+systemctl disable --quiet systemd-networkd.service systemd-networkd-wait-online.service systemd-networkd.socket
+systemctl mask --quiet systemd-networkd.service

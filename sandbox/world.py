@@ -1,0 +1,325 @@
+"""One world: raised, used and taken down; any process may attach to it while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandbox.certificates import Authority
+from sandbox.emulation import API_PORT, start_emulator
+from sandbox.hosts import HostPlan, NspawnHosts
+from sandbox.images import Images, ensure_images
+from sandbox.network import CONTROL, CONTROL_NAME, SERVER_NETWORK, SWITCH_NAME, Network, addresses_of
+from sandbox.receivers import Receiver, bigmail
+from sandbox.state import DEFAULT_WORLD, Process, State, write_whole
+from sandbox.zones import UpdateKey, Zones, first_zones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from sandbox.zones import Replacement
+
+API_PATH = "/cloud/api.php"
+END_LIMIT_SECONDS = 2.0
+
+
+class NotUp(RuntimeError):
+    """There is no finished world of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """All that a program needs to know of a world; written as info.json, secrets included."""
+
+    world: str
+    api_url: str
+    api_key: str = field(repr=False)
+    admin_socket: str
+    resolver: str
+    authoritative: str
+    tsig: dict[str, str] = field(repr=False)
+    ca_file: str
+    ca_key_file: str
+    control_namespace: str
+    log_dir: str
+    state_dir: str
+    receivers: list[dict[str, Any]] = field(repr=False)
+    port25_probe_hosts: list[str]
+    server_networks: list[str]
+    template: str
+    rid: str
+    location_id: str
+
+    def as_json(self) -> str:
+        """Write it as indented JSON."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+class World:
+    """A running world and everything that may be done to it."""
+
+    def __init__(self, state: State, images: Callable[[], Images], key: UpdateKey, passwords: dict[str, str]) -> None:
+        """Take what `up` or `attach` found out; use those."""
+        self.state = state
+        self.network = Network(state)
+        self.authority = Authority(state.folder / "certificates")
+        self.hosts = NspawnHosts(state, self.network, images)
+        self.zones = Zones(self.hosts, self.network, key)
+        providers = (bigmail(passwords["bigmail"]),)
+        self._receivers = {one.domain: Receiver(self.hosts, self.network, one) for one in providers}
+
+    @classmethod
+    def up(cls, name: str = DEFAULT_WORLD, *, emulator: bool = True, say: Callable[[str], None] = print) -> World:
+        """Raise a world, or attach to it when it is up already; what a dead run left is removed first."""
+        state = State(name)
+        images = ensure_images()
+        with state.alone():
+            if _is_whole(state):
+                say(f"world {name} is up already")
+                return cls.attach(state.folder)
+            if state.left_over or state.folder.exists():
+                say(f"world {name}: removing what an earlier run left")
+                _take_down(state, say)
+            world = cls(state, lambda: images, UpdateKey.fresh(), {"bigmail": secrets.token_urlsafe(12)})
+            world._raise(images, emulator=emulator, say=say)
+            return world
+
+    @classmethod
+    def attach(cls, state_dir: Path | str) -> World:
+        """Open a running world from its folder; raise NotUp when it is not up."""
+        folder = Path(state_dir)
+        try:
+            kept = json.loads((folder / "world.json").read_text())
+        except FileNotFoundError as error:
+            raise NotUp(f"no world in {folder}: python -m sandbox up") from error
+        layers = {layer: Path(path) for layer, path in kept["images"]["layers"].items()}
+        images = Images(Path(kept["images"]["base"]), layers, Path(kept["images"]["repository"]))
+        return cls(State(kept["world"], folder), lambda: images, UpdateKey(**kept["tsig"]), kept["passwords"])
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What info.json says; raise NotUp while it is not written."""
+        try:
+            return json.loads((self.state.folder / "info.json").read_text())
+        except FileNotFoundError as error:
+            raise NotUp(f"world {self.state.world} is not up") from error
+
+    @staticmethod
+    def down_named(name: str = DEFAULT_WORLD, *, say: Callable[[str], None] = print) -> None:
+        """Remove everything a world made, whether it was finished or not; safe to repeat."""
+        state = State(name)
+        with state.alone():
+            _take_down(state, say)
+
+    def down(self, say: Callable[[str], None] = print) -> None:
+        """Remove everything this world made; safe to repeat."""
+        with self.state.alone():
+            _take_down(self.state, say)
+
+    def create_host(
+        self,
+        name: str,
+        addresses: Sequence[str],
+        *,
+        image: str = "bare",
+        hostname: str,
+        root_password: str,
+        disk_mb: int | None = None,
+    ) -> None:
+        """Boot a server with the provider's root password; returns at the SSH banner, before boot has finished."""
+        plan = HostPlan(name, addresses_of(addresses), image, hostname, root_password, disk_mb)
+        try:
+            self.hosts.create(plan)
+        except (OSError, RuntimeError):
+            if self.hosts.state.find("host", name) and not self.hosts.running(name):
+                self.hosts.destroy(name)
+            raise
+
+    def destroy_host(self, name: str) -> None:
+        """Remove a server and its disk; gone already is well."""
+        self.hosts.destroy(name)
+
+    def restart_host(self, name: str) -> None:
+        """Cut a server's power and boot it again with nothing on eth0 but what it was created with."""
+        self.hosts.restart(name)
+
+    def exec(
+        self, host: str, script: str, stdin: bytes = b"", timeout_seconds: float = 120.0
+    ) -> tuple[int, bytes, bytes]:
+        """Run a shell script on a host past SSH; returns code, output, complaints."""
+        done = self.hosts.execute(host, script, stdin, timeout_seconds)
+        return done.code, done.out, done.err
+
+    def dns_update(
+        self, zone: str, replace: Iterable[Replacement] = (), delete: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Play a tenant's DNS panel: set (owner, type, values) and drop (owner, type)."""
+        self.zones.update(zone, replace, delete)
+
+    def add_zone(self, zone: str) -> None:
+        """Serve one more zone."""
+        self.zones.add(zone)
+
+    def set_ptr(self, address: str, name: str | None) -> None:
+        """Set an address's reverse name, or remove it."""
+        self.zones.set_ptr(IPv4Address(address), name)
+
+    def receiver(self, domain: str) -> Receiver:
+        """Return a receiving provider by its domain; KeyError when there is none."""
+        return self._receivers[domain]
+
+    def list_address(self, ip: str, zone: str, code: str = "127.0.0.2") -> None:
+        """Put an address on a blocklist."""
+        self.zones.list_address(IPv4Address(ip), zone, code)
+
+    def delist(self, ip: str, zone: str) -> None:
+        """Take an address off a blocklist."""
+        self.zones.delist(IPv4Address(ip), zone)
+
+    def block_port25(self, address: str, direction: str, on: bool) -> None:
+        """Drop an address's SMTP on the switch; direction is `out` or `in`."""
+        if direction not in {"out", "in"}:
+            raise ValueError(f"direction is out or in, got {direction!r}")
+        self.network.fault(f"no_port25_{direction}", IPv4Address(address), on=on)
+
+    def route_address(self, name: str, address: str, on: bool) -> None:
+        """Carry an address of a server over the switch, or drop all that concerns it."""
+        del name  # addresses are unique in a world; the name is for whoever reads the call
+        self.network.fault("not_routed", IPv4Address(address), on=not on)
+
+    def logs(self, host: str) -> str:
+        """Collect a host's console, journal and mail log."""
+        console = self.state.host_folder(host) / "console.log"
+        text = f"--- console\n{console.read_text(errors='replace')}" if console.exists() else ""
+        if self.hosts.running(host):
+            script = "journalctl --no-pager -o short-iso -b; [ ! -e /var/log/mail.log ] || { echo --- mail.log; cat /var/log/mail.log; }"
+            text += "--- journal\n" + self.exec(host, script)[1].decode(errors="replace")
+        return text
+
+    @contextlib.contextmanager
+    def enter_control(self) -> Iterator[None]:
+        """Move this thread into the control room."""
+        with self.network.enter_control():
+            yield
+
+    def _raise(self, images: Images, *, emulator: bool, say: Callable[[str], None]) -> None:
+        started = time.monotonic()
+
+        def tell(what: str) -> None:
+            say(f"{time.monotonic() - started:6.2f} s  {what}")
+
+        self._keep(images)
+        self.network.make()
+        tell(f"network: control room {self.network.control} at {CONTROL}, no uplink")
+        self.authority.make()
+        tell(f"certificate authority {self.authority.certificate_file}")
+        with ThreadPoolExecutor(4) as workers:
+            pending = [workers.submit(self._make_dns, tell)]
+            pending += [workers.submit(self._make_receiver, receiver, tell) for receiver in self._receivers.values()]
+            for one in pending:
+                one.result()
+        api_key = secrets.token_hex(16)
+        if emulator:
+            start_emulator(self.state, api_key)
+            tell(f"Hostwinds emulator http://{CONTROL}:{API_PORT}{API_PATH}")
+        write_whole(self.state.folder / "info.json", self._info(api_key).as_json(), 0o600)
+        tell(f"world {self.state.world} is up: {self.state.folder}/info.json")
+
+    def _make_dns(self, tell: Callable[[str], None]) -> None:
+        receivers = {one.provider.domain: one.provider.records() for one in self._receivers.values()}
+        pointers = [record for one in self._receivers.values() for record in one.provider.pointers()]
+        self.zones.make(first_zones(receivers, pointers))
+        tell("host dns: resolver 203.0.113.53, authoritative 203.0.113.54")
+
+    def _make_receiver(self, receiver: Receiver, tell: Callable[[str], None]) -> None:
+        receiver.make(self.authority)
+        addresses = ", ".join(map(str, receiver.provider.addresses))
+        tell(f"host {receiver.provider.host}: mail for {receiver.provider.domain} at {addresses}")
+
+    def _keep(self, images: Images) -> None:
+        """Write what `attach` needs, before anything is made."""
+        self.state.folder.mkdir(parents=True, exist_ok=True)
+        layers = {layer: str(path) for layer, path in images.layers.items()}
+        kept = {
+            "world": self.state.world,
+            "images": {"base": str(images.base), "layers": layers, "repository": str(images.repository)},
+            "tsig": asdict(self.zones.key),
+            "passwords": {one.provider.host: one.provider.password for one in self._receivers.values()},
+        }
+        write_whole(self.state.folder / "world.json", json.dumps(kept), 0o600)
+
+    def _info(self, api_key: str) -> Info:
+        folder = self.state.folder
+        ca_file = self.authority.certificate_file
+        receivers = [one.provider for one in self._receivers.values()]
+        return Info(
+            world=self.state.world,
+            api_url=f"http://{CONTROL}:{API_PORT}{API_PATH}",
+            api_key=api_key,
+            admin_socket=str(folder / "emulator" / "admin.sock"),
+            resolver="203.0.113.53",
+            authoritative="203.0.113.54",
+            tsig=asdict(self.zones.key),
+            ca_file=str(ca_file),
+            ca_key_file=str(self.authority.key_file),
+            control_namespace=self.network.control,
+            log_dir=str(folder / "hosts"),
+            state_dir=str(folder),
+            receivers=[one.described(ca_file) for one in receivers],
+            port25_probe_hosts=list(receivers[0].mx_names),
+            server_networks=[str(SERVER_NETWORK)],
+            template="debian-12",
+            rid="1",
+            location_id="1",
+        )
+
+
+def _is_whole(state: State) -> bool:
+    """Tell whether `up` came to its end and all that it noted still runs."""
+    if not (state.folder / "info.json").exists():
+        return False
+    hosts = NspawnHosts(state, Network(state), ensure_images)
+    daemons = (Process(note["pid"], note["started"]) for note in state.noted("process"))
+    return all(hosts.running(name) for name in ("dns", "bigmail")) and all(daemon.alive() for daemon in daemons)
+
+
+def _take_down(state: State, say: Callable[[str], None]) -> None:
+    """Remove processes, hosts, namespaces and the folder, in this order; each may be gone already."""
+    (state.folder / "info.json").unlink(missing_ok=True)
+    network = Network(state)
+    hosts = NspawnHosts(state, network, ensure_images)
+    for note in state.noted("process"):
+        _end(Process(note["pid"], note["started"]))
+        state.forget("process", note["name"])
+        say(f"removed {note['name']}")
+    names = {note["name"] for note in state.noted("host")}
+    names |= {note["name"] for note in state.noted("namespace")} - {CONTROL_NAME, SWITCH_NAME}
+    with ThreadPoolExecutor(4) as workers:
+        for name in workers.map(lambda name: hosts.destroy(name) or name, sorted(names)):
+            say(f"removed host {name}")
+    for name in (CONTROL_NAME, SWITCH_NAME):
+        network.remove_namespace(name)
+    shutil.rmtree(state.folder, ignore_errors=True)
+    say(f"world {state.world} is down")
+
+
+def _end(process: Process) -> None:
+    """End a process of ours: politely first, then for good."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+        deadline = time.monotonic() + END_LIMIT_SECONDS
+        while process.alive() and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
