@@ -9,6 +9,7 @@ CREATE TABLE provisioning_runs (
     vps_instance_id BIGINT,
     status VARCHAR(20) NOT NULL DEFAULT 'pending' CHECK (status IN ('pending','running','waiting','rejected','succeeded','failed','cancelled')),
     wait_reason VARCHAR(20) CHECK (wait_reason IN ('dns','provider','operator')),   -- shown as waiting_for_<reason>
+    last_wait_reason VARCHAR(20),                -- of the wait before; a step that is done clears it with the deadline
     wait_detail TEXT,                            -- what is waited for, and the one line that ends it
     resume_at TIMESTAMP WITH TIME ZONE,          -- next look; NULL while only a person can end the wait
     deadline_at TIMESTAMP WITH TIME ZONE,        -- after it the wait turns into wait_reason = 'operator'
