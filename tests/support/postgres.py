@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,9 @@ def _with_template(server: Server) -> Server:
         for target in ("core", "analytics"):
             await migrate.up(server.dsn(TEMPLATE), target)
 
-    # A loop of its own: the session's may be running already.
-    asyncio.Runner().run(climb())
+    # In a thread of its own: the session's event loop is left alone.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, climb()).result()
     return server
 
 
