@@ -29,12 +29,14 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
         "HOSTWINDS__TEMPLATE": info["template"],
         "HOSTWINDS__RID": info["rid"],
         "HOSTWINDS__LOCATION_ID": info["location_id"],
+        "HOSTWINDS__ENVIRONMENT": "box",
         "HOSTWINDS__PORT25_PROBE_HOSTS": json.dumps(info["port25_probe_hosts"]),
         "DNS__RESOLVER": info["resolver"],
         "SSH__ALLOWED_NETWORKS": json.dumps(info["server_networks"]),
         "SSH__WORKER_NETWORKS": json.dumps([f"{CONTROL}/32"]),
         "MAIL__CA_FILE": info["ca_file"],
-        "MAIL__PROOF_RECEIVERS": json.dumps(info["receivers"]),
+        "MAIL__PROOF_RECEIVERS": json.dumps([proof_receiver(receiver) for receiver in info["receivers"]]),
+        "MAIL_HOST__DNS_UPSTREAM": info["resolver"],
         "MAIL_HOST__CERTIFICATE_ISSUER": "private_ca",
         "MAIL_HOST__PRIVATE_CA_CERT_FILE": info["ca_file"],
         "MAIL_HOST__PRIVATE_CA_KEY_FILE": info["ca_key_file"],
@@ -44,4 +46,16 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
     return settings | {
         "PENGUINMAILS_SANDBOX__STATE_DIR": info["state_dir"].rpartition("/")[0],
         "PENGUINMAILS_SANDBOX__WORLD": info["world"],
+    }
+
+
+def proof_receiver(receiver: dict[str, Any]) -> dict[str, str]:
+    """A mailbox at a receiver, in the words of the product's settings."""
+    return {
+        "address": receiver["mailbox"],
+        "authserv_id": receiver["authserv_id"],
+        "mx": receiver["mx"],
+        "imap_host": receiver["imap_host"],
+        "username": receiver["mailbox"],
+        "password": receiver["password"],
     }
