@@ -1,0 +1,34 @@
+"""The operator's command line: python -m flows --help."""
+
+from flows.commands.install import prepare_environment
+
+prepare_environment()  # before anything imports Prefect
+
+import typer  # noqa: E402
+
+from flows.commands import doctor, install, migrate, onboarding, orders, secrets_of  # noqa: E402
+
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 failed · 2 usage · 3 waiting, comes back by itself · 4 waiting for an operator · "
+    "5 rejected · 6 already running · 7 database, server or provider out of reach"
+)
+
+app = typer.Typer(
+    help="Provision, prove and keep the mail infrastructure of PenguinMails' tenants.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals may hold a secret
+)
+app.command()(doctor.doctor)
+app.add_typer(migrate.app, name="migrate")
+app.command()(install.install)
+app.command()(onboarding.onboard)
+app.command()(onboarding.status)
+app.command()(onboarding.retry)
+app.add_typer(orders.app, name="orders")
+app.add_typer(secrets_of.app, name="secret")
+app.command()(install.serve)
+
+if __name__ == "__main__":
+    app(prog_name="python -m flows")

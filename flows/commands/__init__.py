@@ -1,0 +1,1 @@
+"""The operator's commands, by subject; `python -m flows --help` lists them."""

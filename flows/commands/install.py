@@ -1,0 +1,88 @@
+"""install and serve: what the Prefect server holds for us, and the whole product in one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from flows.commands.terminal import Exit, out, run, stop
+
+ROOT = Path(__file__).resolve().parents[2]
+POOL = "penguin"
+LOCAL_API = "http://127.0.0.1:4200/api"
+SERVER_ENVIRONMENT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3D",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "2592000",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "providers,sql,flows",
+}
+"""No analytics, three days of events, thirty days of runs, heartbeats that make a lost process visible."""
+
+
+def install(
+    pool: Annotated[bool, typer.Option(help="make the work pool and deploy to it, for workers")] = True,
+) -> None:
+    """Send deployments, automations and limits to the Prefect server at PREFECT_API_URL. Safe to repeat."""
+    if not os.environ.get("PREFECT_API_URL"):
+        stop(
+            Exit.USAGE, f"PREFECT_API_URL is not set: start a server (python -m flows serve) and set it to {LOCAL_API}"
+        )
+    if pool:
+        deploy()
+    run(_install())
+
+
+def deploy() -> None:
+    """Work pool and deployments, as prefect.yaml has them."""
+    environment = {**os.environ, **SERVER_ENVIRONMENT, "PENGUINMAILS_ROOT": str(ROOT)}
+    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    made = subprocess.run(  # noqa: S603  our own interpreter and words
+        [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if made.returncode != 0:
+        stop(Exit.UNAVAILABLE, f"work pool {POOL}: {(made.stderr or made.stdout).strip()[-300:]}")
+    sent = subprocess.run(  # noqa: S603  our own interpreter and words
+        [*prefect, "deploy", "--all"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    if sent.returncode != 0:
+        stop(Exit.UNAVAILABLE, f"deploy: {(sent.stderr or sent.stdout).strip()[-300:]}")
+    out.print(f"work pool {POOL} and the deployments of prefect.yaml stand", markup=False)
+
+
+async def _install() -> None:
+    from flows.automations import install as install_automations  # noqa: PLC0415  Prefect's client is slow to import
+
+    for line in await install_automations():
+        out.print(line, markup=False)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="address of the Prefect server when none answers yet")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="its port")] = 4200,
+) -> None:
+    """Everything on one machine: database, Prefect server, and a process that runs the deployments. Ctrl-C ends all."""
+    os.environ.update({key: value for key, value in SERVER_ENVIRONMENT.items() if key not in os.environ})
+    os.environ.setdefault("PREFECT_API_URL", f"http://{host}:{port}/api")
+    # Prefect reads its settings at import: the environment must be complete before this line.
+    from flows.serving import serve_all  # noqa: PLC0415
+
+    address = urlsplit(os.environ["PREFECT_API_URL"])
+    run(serve_all(address.hostname or host, address.port or port))
+
+
+def prepare_environment() -> None:
+    """Defaults for every command, before Prefect is imported: no analytics, no prompts."""
+    for key, value in SERVER_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)

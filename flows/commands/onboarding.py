@@ -1,0 +1,244 @@
+"""onboard, status, retry: start a tenant's onboarding, see where it stands, press again."""
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from flows import dispatch
+from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
+from flows.resources import Resources, resources
+from flows.states import ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
+from sql import delivery_proofs, provisioning, retries, tenants
+from sql.provisioning import Run, Step
+from sql.session import as_orchestrator
+from sql.tenants import Tenant
+
+MARKS = {
+    "succeeded": "✓", "running": "…", "waiting": "⧗", "failed": "✗", "unconfirmed": "?", "pending": " ", "skipped": "-",
+}  # fmt: skip
+CODES = {
+    "succeeded": Exit.OK, "rejected": Exit.REJECTED, "failed": Exit.FAILED, "cancelled": Exit.FAILED,
+    "running": Exit.ALREADY_RUNNING, "pending": Exit.WAITING,
+}  # fmt: skip
+
+TenantWord = Annotated[str, typer.Argument(help="tenants.tenant_id, or a domain or name only one tenant has")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+def onboard(
+    tenant: TenantWord,
+    via_worker: Annotated[bool, typer.Option(help="hand it to a worker and return at once")] = False,
+    request_id: Annotated[str | None, typer.Option(help="the same id twice is one order")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a tenant everything that was bought. Safe to repeat: a finished tenant is only looked at."""
+    run(_onboard(tenant, via_worker=via_worker, request_id=request_id, as_json=as_json))
+
+
+async def _onboard(word: str, *, via_worker: bool, request_id: str | None, as_json: bool) -> None:
+    async with resources() as r:
+        tenant = await known_tenant(r, word)
+        if via_worker:
+            started = await dispatch.onboard(tenant.tenant_id, request_id or f"cli:{os.urandom(8).hex()}")
+            out.print(f"flow run {started.id} asks a worker to onboard {tenant.name}", markup=False)
+            return
+        await follow(r, tenant, request_id=request_id, run_id=None, as_json=as_json)
+
+
+async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id: UUID | None, as_json: bool) -> None:
+    """Run the journey in this process and show its steps as they end."""
+    from flows.automations import ensure_limit  # noqa: PLC0415  Prefect's client takes a second to import
+    from flows.onboard import onboard_tenant  # noqa: PLC0415
+
+    await ensure_limit()
+    watcher = asyncio.create_task(show_progress(r, tenant)) if not as_json else None
+    state = await onboard_tenant(tenant.tenant_id, run_id=run_id, request_id=request_id, return_state=True)  # pyright: ignore[reportCallIssue]  return_state is Prefect's own
+    if watcher:
+        await asyncio.sleep(0.1)
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+    async with as_orchestrator(r.pool) as conn:
+        runs = await provisioning.list_runs(conn, tenant.id)
+    latest = runs[0] if runs else None
+    if as_json and latest:
+        say_json(await described(r, latest))
+    if not as_json:
+        out.print(f"{state.name}: {state.message}", markup=False)
+    raise typer.Exit(exit_code(latest, str(state.name)))
+
+
+def exit_code(latest: Run | None, state_name: str) -> Exit:
+    """What the shell is told."""
+    if state_name in {REJECTED, ALREADY_RUNNING} or latest is None:
+        return {REJECTED: Exit.REJECTED, ALREADY_RUNNING: Exit.ALREADY_RUNNING}.get(state_name, Exit.FAILED)
+    if latest.status == "waiting":
+        return Exit.WAITING_FOR_OPERATOR if latest.wait_reason == "operator" else Exit.WAITING
+    return CODES[latest.status]
+
+
+async def show_progress(r: Resources, tenant: Tenant) -> None:
+    """One line per step as it ends."""
+    shown: set[tuple[str, str, Any]] = set()
+    while True:
+        async with as_orchestrator(r.pool) as conn:
+            runs = await provisioning.list_runs(conn, tenant.id)
+            steps = await provisioning.list_steps(conn, runs[0].id) if runs and runs[0].status == "running" else []
+        for row in steps:
+            mark = (row.step_key, row.status, row.finished_at)
+            if row.status not in {"pending", "running"} and row.finished_at and mark not in shown:
+                shown.add(mark)
+                out.print(f"  {MARKS[row.status]} {row.step_key:<20} {seconds(row):>7}", markup=False)
+        await asyncio.sleep(0.25)
+
+
+def seconds(row: Step) -> str:
+    """How long a step took, or nothing yet."""
+    if row.started_at is None or row.finished_at is None:
+        return ""
+    return f"{(row.finished_at - row.started_at).total_seconds():.1f} s"
+
+
+def status(
+    tenant: Annotated[str | None, typer.Argument(help="one tenant; without it all runs that are not finished")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a tenant's run stands: steps, what is waited for, and the line that ends the wait."""
+    run(_status(tenant, as_json=as_json))
+
+
+async def _status(word: str | None, *, as_json: bool) -> None:
+    async with resources() as r:
+        chosen = await known_tenant(r, word) if word else None
+        async with as_orchestrator(r.pool) as conn:
+            runs = await provisioning.list_runs(conn, chosen.id if chosen else None)
+        if chosen is None:
+            runs = [item for item in runs if item.status not in {"succeeded", "cancelled"}]
+        documents = [await described(r, item) for item in (runs[:1] if chosen else runs)]
+    if as_json:
+        say_json(documents[0] if chosen and documents else documents)
+        return
+    if not documents:
+        out.print("no run" if chosen else "no open run")
+    for document in documents:
+        print_run(document)
+
+
+async def described(r: Resources, item: Run) -> dict[str, Any]:
+    """A run as an operator wants it: where it stands, why, and what was proven."""
+    async with as_orchestrator(r.pool) as conn:
+        tenant = await tenants.get_tenant_by_id(conn, item.tenant_id)
+        steps = await provisioning.list_steps(conn, item.id)
+        proofs = await delivery_proofs.proofs_of(conn, item.tenant_id)
+    return {
+        "run": str(item.id),
+        "tenant": str(tenant.tenant_id) if tenant else None,
+        "tenant_name": tenant.name if tenant else None,
+        "status": f"waiting_for_{item.wait_reason}" if item.status == "waiting" else item.status,
+        "detail": item.wait_detail or item.last_error_message,
+        "resume_at": item.resume_at,
+        "deadline_at": item.deadline_at,
+        "starts": item.starts,
+        "steps": [
+            {"step": row.step_key, "status": row.status, "seconds": seconds(row), "output": row.output} for row in steps
+        ],
+        "proofs": [
+            {
+                "domain_id": proof.domain_id,
+                "receiver": proof.receiver,
+                "verdict": proof.verdict,
+                "at": proof.received_at,
+            }
+            for proof in proofs
+        ],
+    }
+
+
+def print_run(document: dict[str, Any]) -> None:
+    """One run for people."""
+    out.print(f"{document['tenant_name']}  {document['status']}  run {document['run']}", markup=False)
+    if document["detail"]:
+        out.print(f"  {document['detail']}", markup=False)
+    show_table(
+        "steps",
+        ("", "step", "took"),
+        [(MARKS[row["status"]], row["step"], row["seconds"]) for row in document["steps"]],
+    )
+    for proof in document["proofs"]:
+        out.print(f"  proof at {proof['receiver']}: {proof['verdict']} ({proof['at']})", markup=False)
+
+
+def retry(
+    run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="provisioning_runs.id, as status shows it")],
+    from_step: Annotated[str | None, typer.Option("--from", help="look again at this step and all after it")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done and what it may cost")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    via_worker: Annotated[bool, typer.Option(help="hand it to a worker and return at once")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a failed or waiting run again; it goes on where it stood, and nothing is bought twice."""
+    run(_retry(run_id, from_step=from_step, dry_run=dry_run, yes=yes, via_worker=via_worker, as_json=as_json))
+
+
+async def _retry(
+    run_id: UUID, *, from_step: str | None, dry_run: bool, yes: bool, via_worker: bool, as_json: bool
+) -> None:
+    if from_step is not None and from_step not in ONBOARDING_STEPS:
+        stop(Exit.USAGE, f"no step {from_step!r}; the steps are: {', '.join(ONBOARDING_STEPS)}")
+    async with resources() as r:
+        async with as_orchestrator(r.pool) as conn:
+            found = await provisioning.get_run(conn, run_id)
+            steps = await provisioning.list_steps(conn, run_id) if found else []
+            tenant = await tenants.get_tenant_by_id(conn, found.tenant_id) if found else None
+        if found is None or tenant is None:
+            stop(Exit.USAGE, f"no run {run_id}; python -m flows status lists the open ones")
+        for line in retry_plan(steps, from_step, r):
+            out.print(line, markup=False)
+        if dry_run:
+            return
+        if not yes and out.is_terminal and not typer.confirm("go on?"):
+            stop(Exit.FAILED, "nothing was done")
+        ordinal = ONBOARDING_STEPS.index(from_step) if from_step else None
+        async with as_orchestrator(r.pool) as conn:
+            rearmed = await retries.rearm_run(conn, run_id, from_ordinal=ordinal)
+        if rearmed is None:
+            stop(
+                Exit.REJECTED, f"run {run_id} is {found.status}: python -m flows onboard {tenant.tenant_id} begins anew"
+            )
+        if via_worker:
+            started = await dispatch.resume(r, rearmed)
+            out.print(f"flow run {started.id} goes on with it", markup=False)
+            return
+        await follow(r, tenant, request_id=None, run_id=run_id, as_json=as_json)
+
+
+def retry_plan(steps: list[Step], from_step: str | None, r: Resources) -> list[str]:
+    """What a retry keeps, what it looks at again, and what that may cost."""
+    by_key = {row.step_key: row for row in steps}
+    first = ONBOARDING_STEPS.index(from_step) if from_step else len(ONBOARDING_STEPS)
+    keeps = [
+        key
+        for place, key in enumerate(ONBOARDING_STEPS)
+        if place < first and key in by_key and by_key[key].status == "succeeded"
+    ]
+    looks = [key for key in ONBOARDING_STEPS if key not in keeps]
+    ordered = "order_server" in by_key and by_key["order_server"].status == "succeeded"
+    cost = (
+        "costs nothing: the server is bought"
+        if ordered
+        else f"may buy one server ({r.settings.hostwinds.monthly_cost_usd} USD a month) if none carries its token"
+    )
+    return [f"keeps: {', '.join(keeps) or 'nothing'}", f"looks at: {', '.join(looks)}", cost]
+
+
+async def known_tenant(r: Resources, word: str) -> Tenant:
+    """The tenant an operator means; ends the command when there is none or more than one."""
+    async with as_orchestrator(r.pool) as conn:
+        tenant = await tenants.find_tenant(conn, word)
+    if tenant is None:
+        stop(Exit.REJECTED, f"no tenant {word!r} (or more than one): give its tenants.tenant_id")
+    return tenant

@@ -1,0 +1,51 @@
+"""Start or resume a run by its id, on whichever worker is free. Harmless twice."""
+
+import logging
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+
+from flows.resources import Resources
+from sql import provisioning, tenants
+from sql.provisioning import Run
+from sql.session import as_orchestrator
+
+log = logging.getLogger(__name__)
+
+DEPLOYMENT_OF_KIND = {"onboard": "onboard_tenant/on-signup"}
+
+
+async def resume(r: Resources, run: Run) -> FlowRun:
+    """Hand a run to a worker; the same start asked for twice is one flow run."""
+    async with as_orchestrator(r.pool) as conn:
+        tenant = await tenants.get_tenant_by_id(conn, run.tenant_id)
+    if tenant is None:
+        raise LookupError(f"run {run.id} belongs to no tenant")
+    return await _start(
+        DEPLOYMENT_OF_KIND[run.kind],
+        {"tenant_id": str(tenant.tenant_id), "run_id": str(run.id)},
+        idempotency_key=f"{run.id}:{run.starts}:{run.updated_at.timestamp()}",
+    )
+
+
+async def onboard(tenant_id: UUID, request_id: str) -> FlowRun:
+    """What the back end does: ask for an onboarding with nothing but the tenant's id."""
+    return await _start(
+        DEPLOYMENT_OF_KIND["onboard"], {"tenant_id": str(tenant_id), "request_id": request_id},
+        idempotency_key=request_id,
+    )  # fmt: skip
+
+
+async def _start(deployment: str, parameters: dict[str, str], *, idempotency_key: str) -> FlowRun:
+    tenant = parameters["tenant_id"]
+    return await arun_deployment(
+        deployment, parameters=parameters, idempotency_key=idempotency_key, timeout=0, as_subflow=False,
+        tags=[f"tenant:{tenant}"],
+    )  # fmt: skip
+
+
+async def waiting_runs(r: Resources, limit: int) -> list[Run]:
+    """Take the runs that are due: waits whose time has come, and runs whose process died."""
+    async with as_orchestrator(r.pool) as conn:
+        return await provisioning.claim_due_runs(conn, limit)

@@ -1,0 +1,1 @@
+"""The steps of onboard_tenant, by the subject they make true."""

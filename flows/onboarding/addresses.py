@@ -1,0 +1,170 @@
+"""Sending addresses: may they talk, are they ours, and does the world find their name."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from ipaddress import IPv4Address
+
+from flows import observing
+from flows.hosts import shell_on
+from flows.onboarding.plans import estate_of
+from flows.outcomes import Done, Outcome, Waiting
+from flows.policy import egress
+from flows.policy.lifecycle import AddressStatus
+from flows.policy.records import ExpectedRecord, Holder, Merge, Need
+from flows.policy.verdict import Truth, Verdict
+from flows.resources import Resources
+from flows.runs import instance_of
+from flows.steps import step
+from flows.waiting import one_change_at_a_time, short_looks
+from sql import domain_ip_assignments, domains, provisioning, smtp_ip_addresses
+from sql.provisioning import Run
+from sql.session import AlreadyExists, as_orchestrator
+from sql.smtp_ip_addresses import Address
+
+PROBE_SECONDS = 60
+LOOK_AGAIN = timedelta(minutes=1)
+
+
+@step(name="check_egress")
+async def ensure_egress(r: Resources, run: Run) -> Outcome:
+    """Port 25 measured from the host and the provider's filters read, before anything more is bought or published."""
+    instance = await instance_of(r, run)
+    filters = await r.vps.smtp_filters(instance.provider_id or "")
+    if filters:
+        first = filters[0]
+        return Waiting(
+            "operator",
+            f"the provider blocks outgoing mail of server {instance.provider_id} ({first.kind} since {first.created},"
+            f" invoice {first.invoice_id or 'none'}): settle it in the panel, then: python -m flows retry {run.id}",
+        )
+    address = instance.ip_address
+    if address is None:
+        raise LookupError(f"{instance.token} has no address")
+    verdict = await measured(r, run, [address])
+    if verdict.truth is Truth.PASS:
+        return Done({"egress": list(verdict.found)})
+    return Waiting("operator", f"{verdict.fix}, then: python -m flows retry {run.id}")
+
+
+async def measured(r: Resources, run: Run, addresses: Sequence[IPv4Address]) -> Verdict:
+    """Banners of large MX hosts, as seen from the host itself."""
+    instance = await instance_of(r, run)
+    hosts = r.settings.hostwinds.port25_probe_hosts
+    async with shell_on(r, instance) as shell:
+        output = await shell.run(egress.probe_script(addresses, hosts), timeout_seconds=PROBE_SECONDS)
+    return egress.judge(addresses, hosts, output.stdout)
+
+
+@step(name="claim_addresses")
+async def ensure_addresses(r: Resources, run: Run) -> Outcome:
+    """The provider's addresses written down, one dealt to each domain in turn."""
+    instance = await instance_of(r, run)
+    wanted = await wanted_addresses(r, run)
+    shown = await r.vps.list_ips(instance.provider_id or "")
+    if instance.ip_address not in shown:
+        return Waiting(
+            "operator", f"{instance.ip_address} is no longer among the provider's addresses of {instance.provider_id}"
+        )
+    if len(shown) < wanted:
+        return Waiting(
+            "operator",
+            f"buy {wanted - len(shown)} IPv4 for service {instance.provider_id} (label {instance.token}) in the panel;"
+            " the run goes on by itself once the panel shows it",
+            timedelta(minutes=10),
+        )
+    ordered = sorted(shown, key=lambda address: (address != instance.ip_address, address))[:wanted]
+    try:
+        async with as_orchestrator(r.pool) as conn:
+            for place, address in enumerate(ordered):
+                await smtp_ip_addresses.take_over(
+                    conn, tenant_id=run.tenant_id, vps_instance_id=instance.id, ip_address=address,
+                    monthly_cost=r.settings.hostwinds.ip_monthly_cost_usd * (place > 0),
+                )  # fmt: skip
+            rows = await smtp_ip_addresses.list_addresses(conn, instance.id)
+            for place, domain in enumerate(await domains.list_domains(conn, run.tenant_id)):
+                address_row = rows[place % len(rows)]
+                await domain_ip_assignments.assign(
+                    conn, tenant_id=run.tenant_id, domain_id=domain.id, smtp_ip_address_id=address_row.id
+                )
+                await smtp_ip_addresses.move(
+                    conn, address_row.id, to=AddressStatus.ASSIGNED, allowed_from=(AddressStatus.AVAILABLE,)
+                )
+            await smtp_ip_addresses.note_egress(conn, rows[0].id, Truth.PASS)
+    except AlreadyExists:
+        return Waiting(
+            "operator", "an address of this server is held by another tenant's live row: settle which is true"
+        )
+    return Done({"addresses": [str(address) for address in ordered]})
+
+
+async def wanted_addresses(r: Resources, run: Run) -> int:
+    """How many the order was admitted with."""
+    async with as_orchestrator(r.pool) as conn:
+        steps = {row.step_key: row for row in await provisioning.list_steps(conn, run.id)}
+    return int(steps["admit"].output["ips"])
+
+
+@step(name="set_reverse_dns")
+async def ensure_reverse_dns(r: Resources, run: Run) -> Outcome:
+    """PTR = HELO = A for every address; the PTR is asked for only when the A record is visible."""
+    estate = await estate_of(r, run)
+    done: list[str] = []
+    for address in estate.addresses:
+        name = estate.names[address.id]
+        outcome = await ensure_reverse(r, run, address, name)
+        if isinstance(outcome, Waiting):
+            return outcome
+        done.append(f"{address.ip_address} {name}")
+    return Done({"reverse": done})
+
+
+async def ensure_reverse(r: Resources, run: Run, address: Address, name: str) -> Waiting | None:
+    """One address: look, ask, look again for a while."""
+    instance = await instance_of(r, run)
+    forward = await settled(r, forward_record(address.ip_address, name), r.settings.dns.publish_wait_seconds)
+    if not forward.passed:
+        return Waiting(
+            "dns",
+            forward.fix or f"the A record of {name} is not visible yet ({forward.reason}): {address.ip_address}",
+            LOOK_AGAIN,
+        )
+    wanted = reverse_record(address.ip_address, name)
+    verdict = await settled(r, wanted, 0)
+    if not verdict.passed:
+        async with one_change_at_a_time():
+            await r.vps.set_ptr(instance.provider_id or "", address.ip_address, name)
+        verdict = await settled(r, wanted, r.settings.dns.publish_wait_seconds)
+    async with as_orchestrator(r.pool) as conn:
+        await smtp_ip_addresses.note_reverse_dns(conn, address.id, hostname=name, verdict=verdict.truth)
+    if verdict.passed:
+        return None
+    found = ", ".join(verdict.found) or "nothing"
+    return Waiting(
+        "dns", f"PTR of {address.ip_address}: expected {name}, found {found}; the provider was asked and DNS decides",
+        LOOK_AGAIN,
+    )  # fmt: skip
+
+
+async def settled(r: Resources, record: ExpectedRecord, patience_seconds: float) -> Verdict:
+    """The verdict on one record, looked at until it passes or patience ends."""
+    verdict = Verdict(record.key, Truth.UNKNOWN, "never looked")
+    async for _ in short_looks(patience_seconds):
+        (verdict,) = await observing.judge_all(r.resolver, [record])
+        if verdict.passed:
+            break
+    return verdict
+
+
+def forward_record(address: IPv4Address, name: str) -> ExpectedRecord:
+    """The A record that the PTR leans on."""
+    return ExpectedRecord(
+        "a", name, "A", (str(address),), Need.REQUIRED, Merge.EXACT, 300, Holder.TENANT, ips=(address,)
+    )
+
+
+def reverse_record(address: IPv4Address, name: str) -> ExpectedRecord:
+    """The PTR record itself."""
+    return ExpectedRecord(
+        "ptr", address.reverse_pointer, "PTR", (f"{name}.",), Need.REQUIRED, Merge.EXACT, 300, Holder.PROVIDER,
+        ips=(address,),
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""What a tenant's mail host should be, read from the tables; secrets are opened here and go to the host alone."""
+
+from flows import vault
+from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
+from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus
+from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress
+from flows.policy.presets import first_day, preset
+from flows.resources import Resources
+from flows.runs import instance_of
+from sql import email_accounts
+from sql.domains import Domain
+from sql.email_accounts import Mailbox
+from sql.provisioning import Run
+from sql.session import as_orchestrator
+
+CERTIFICATE = "certificate_pem"  # in vps_instances.configuration
+SIGNS = frozenset({DkimKeyStatus.VERIFIED, DkimKeyStatus.ACTIVE})
+HOSTED = frozenset({MailboxStatus.PENDING, MailboxStatus.ACTIVE, MailboxStatus.ISSUE, MailboxStatus.PAUSED})
+POSTMASTER_MB = 256
+
+
+async def desired_host(r: Resources, run: Run) -> MailHost:
+    """Whole and in one piece, so that any step may converge at any time."""
+    instance = await instance_of(r, run)
+    estate = await estate_of(r, run)
+    async with as_orchestrator(r.pool) as conn:
+        boxes = await email_accounts.list_mailboxes(conn, run.tenant_id)
+    upstream = r.settings.mail_host.dns_upstream
+    return MailHost(
+        hostname=estate.names[estate.addresses[0].id],
+        addresses=tuple(
+            SendingAddress(ip=address.ip_address, helo=estate.names[address.id], transport=transport_name(place))
+            for place, address in enumerate(estate.addresses)
+        ),
+        domains=tuple([await mail_domain(r, estate, domain) for domain in estate.domains]),
+        mailboxes=(
+            *(hosted(box) for box in boxes if box.password_hash and box.status in HOSTED),
+            *[box for domain in estate.domains if (box := await postmaster_box(r, domain))],
+        ),
+        certificate_pem=instance.configuration.get(CERTIFICATE),
+        resolver_upstreams=(upstream,) if upstream else (),
+        first_day_cap=first_day(preset("warmup_ramp", "penguin-careful-40")),
+    )
+
+
+def transport_name(place: int) -> str:
+    """`smtp-ip1` for the main address, and on."""
+    return f"smtp-ip{place + 1}"
+
+
+async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomain:
+    """One domain with the keys that may sign: only those whose record was verified."""
+    sending = estate.sends_from[domain.id]
+    signers = [
+        DkimSigner(
+            selector=key.selector,
+            algorithm=ALGORITHMS[key.algorithm],
+            private_pem=(
+                await vault.fetch_sure(r, tenant_id=domain.tenant_id, path=f"dkim/{domain.domain_name}/{key.selector}")
+            ).get_secret_value(),
+        )
+        for key in estate.keys[domain.id]
+        if key.status in SIGNS
+    ]
+    place = [address.id for address in estate.addresses].index(sending.id)
+    return MailDomain(name=domain.domain_name, transport=transport_name(place), dkim=tuple(signers))
+
+
+def hosted(box: Mailbox) -> HostMailbox:
+    """A tenant's mailbox as the host knows it."""
+    return HostMailbox(address=box.email_address, password_hash=box.password_hash or "", quota_mb=box.quota_mb)
+
+
+async def postmaster_box(r: Resources, domain: Domain) -> HostMailbox | None:
+    """The mailbox that canaries leave from and that postmaster@ and abuse@ reach; None until it has a password."""
+    address = postmaster(domain)
+    secret = await vault.fetch(r, tenant_id=domain.tenant_id, path=hash_path(address))
+    return (
+        HostMailbox(address=address, password_hash=secret.get_secret_value(), quota_mb=POSTMASTER_MB)
+        if secret
+        else None
+    )
+
+
+def postmaster(domain: Domain) -> str:
+    """Not one of the tenant's mailboxes: it is ours, on every domain."""
+    return f"postmaster@{domain.domain_name}"
+
+
+def password_path(address: str) -> str:
+    """Where a mailbox's password is sealed."""
+    return f"mailbox/{address}"
+
+
+def hash_path(address: str) -> str:
+    """Where the hash of a mailbox that has no row of its own is sealed."""
+    return f"mailbox-hash/{address}"

@@ -1,0 +1,79 @@
+"""Wait until a server is ready: ACTIVE, no task, the same address twice, and SSH answering."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+
+from flows.outcomes import Done, Outcome, Waiting
+from flows.resources import Resources
+from flows.runs import instance_of
+from flows.steps import step
+from flows.waiting import patient_looks
+from providers.errors import NotFound
+from providers.vps import Server, ServerState
+from sql import provider_orders, vps_instances
+from sql.provisioning import Run
+from sql.session import as_orchestrator
+from sql.vps_instances import Instance
+
+BANNER_SECONDS = 5
+NEEDS_A_PERSON = {
+    ServerState.SUSPENDED: "is suspended by the provider: open a ticket; it is neither started nor ended by us",
+    ServerState.ERROR: "is in ERROR at the provider: it is paid for, so no other is ordered; open a ticket",
+    ServerState.STOPPED: "is switched off, and not by us: switch it on in the panel",
+    ServerState.DELETED: "is deleted at the provider",
+}
+
+
+@step(name="await_server")
+async def ensure_server_ready(r: Resources, run: Run) -> Outcome:
+    """Two looks apart must agree, and the second must find SSH answering."""
+    instance = await instance_of(r, run)
+    provider_id = instance.provider_id or ""
+    before: IPv4Address | None = None
+    async for _ in patient_looks(r.settings.hostwinds):
+        try:
+            server = await r.vps.get_server(provider_id)
+        except NotFound as error:
+            return Waiting("operator", f"server {provider_id} ({instance.token}): {error}")
+        if (why := NEEDS_A_PERSON.get(server.state)) is not None:
+            return Waiting("operator", f"server {provider_id} ({instance.token}) {why}")
+        address = server.ipv4_main if is_up(server) else None
+        if address and await r.ssh.banner(address, instance.ssh_port, timeout_seconds=BANNER_SECONDS):
+            if address == before:
+                return await remember(r, instance, server, address)
+            await asyncio.sleep(r.settings.hostwinds.ready_rounds_apart_seconds)
+            before = address
+        else:
+            before = None
+    return await still_building(r, run, instance)
+
+
+def is_up(server: Server) -> bool:
+    """Active, and no task of the provider still at work."""
+    return server.state is ServerState.ACTIVE and not server.busy and server.ipv4_main is not None
+
+
+async def remember(r: Resources, instance: Instance, server: Server, address: IPv4Address) -> Outcome:
+    """Write the address down; from here on it is the server's."""
+    observed = {"plan": server.plan, "image": server.image, "region": server.region}
+    async with as_orchestrator(r.pool) as conn:
+        await vps_instances.note_address(conn, instance.id, address)
+        await vps_instances.note_configuration(conn, instance.id, {"observed": observed})
+    return Done({"address": str(address), "provider_id": server.provider_id})
+
+
+async def still_building(r: Resources, run: Run, instance: Instance) -> Outcome:
+    """Not ready within this step's patience: wait on, until the window ends."""
+    group = r.settings.hostwinds
+    async with as_orchestrator(r.pool) as conn:
+        order = await provider_orders.get_order(conn, "server", instance.token)
+    since = (order.called_at or order.created_at) if order else datetime.now(UTC)
+    window = timedelta(minutes=group.listed_window_minutes + group.active_window_minutes + group.ssh_window_minutes)
+    if datetime.now(UTC) < since + window:
+        return Waiting("provider", f"server {instance.provider_id} is still being made", timedelta(minutes=1))
+    return Waiting(
+        "operator",
+        f"server {instance.provider_id} ({instance.token}) was ordered {window} ago and is not ready: look at its"
+        f" console in the panel, then: python -m flows retry {run.id}",
+    )

@@ -1,0 +1,199 @@
+"""Give a tenant one server at the provider.
+
+Look for a server that already carries our token; only when there is none, claim the noted intent and order one.
+A lost reply is settled by looking again, never by ordering again.
+"""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from flows.outcomes import Done, Outcome, Waiting
+from flows.policy.lifecycle import InstanceStatus, OrderState, allowed_from
+from flows.policy.orders import CIRCUIT, ENTROPY_BYTES, circuit_open, server_token
+from flows.resources import Resources
+from flows.runs import actor
+from flows.steps import step
+from flows.waiting import one_change_at_a_time, patient_looks
+from providers.errors import Rejected, Unavailable, Unconfirmed
+from providers.vps import Server, ServerSpec
+from sql import infrastructure_events, provider_orders, vps_instances
+from sql.provider_orders import Order
+from sql.provisioning import Run
+from sql.session import as_orchestrator
+from sql.vps_instances import Instance
+
+SERVER = "server"
+MINUTE = timedelta(minutes=1)
+
+
+@step(name="order_server", retries=0)  # spends money: Prefect never repeats it
+async def ensure_server(r: Resources, run: Run) -> Outcome:
+    """The tenant's one server: adopted when it exists, ordered once when it does not."""
+    if refusal := await guard(r, run):
+        return refusal
+    instance, order = await noted_order(r, run)
+    if order.state == OrderState.FULFILLED:
+        return done(instance, order)
+    found = await r.vps.find_by_token(order.token)
+    if found:
+        return await adopt(r, run, instance, order, found)
+    match order.state:
+        case OrderState.INTENDED:
+            return await order_once(r, run, instance, order)
+        case OrderState.CALLING | OrderState.ACCEPTED | OrderState.UNCONFIRMED:
+            return await reconcile(r, run, instance, order)
+        case _:
+            return Waiting("operator", operator_sentence(order))
+
+
+async def guard(r: Resources, run: Run) -> Waiting | None:
+    """What forbids a new order; an order that is noted already goes on."""
+    async with as_orchestrator(r.pool) as conn:
+        if await vps_instances.live_instance(conn, run.tenant_id):
+            return None
+        today = await provider_orders.orders_called_since(conn, datetime.now(UTC) - timedelta(days=1))
+        newest = await provider_orders.recent_outcomes(conn, SERVER, CIRCUIT)
+    if today >= (most := r.settings.hostwinds.max_creates_per_day):
+        return Waiting("provider", f"{today} servers were ordered in 24 hours, the limit is {most}", timedelta(hours=1))
+    if circuit_open(tuple(newest)):
+        return Waiting(
+            "operator",
+            "the last two purchases were never seen again at the provider: ordering stops until an operator has settled"
+            " them (python -m flows orders list)",
+        )
+    return None
+
+
+async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
+    """The intent, committed before anything is asked for: the same two rows on every try."""
+    group = r.settings.hostwinds
+    async with as_orchestrator(r.pool) as conn:
+        instance = await vps_instances.live_instance(conn, run.tenant_id)
+        if instance is None:
+            token = server_token(
+                group.environment, run.tenant_id, datetime.now(UTC), secrets.token_bytes(ENTROPY_BYTES)
+            )
+            instance = await vps_instances.request_instance(
+                conn,
+                tenant_id=run.tenant_id,
+                token=token,
+                region=group.location_id,
+                monthly_cost=group.monthly_cost_usd,
+            )
+        order = await provider_orders.note_intent(
+            conn, tenant_id=run.tenant_id, run_id=run.id, vps_instance_id=instance.id, kind=SERVER,
+            token=instance.token, expected_amount=group.monthly_cost_usd,
+            spec={"plan": group.rid, "image": group.template, "region": group.location_id, "cycle": group.billingcycle},
+        )  # fmt: skip
+    return instance, order
+
+
+async def order_once(r: Resources, run: Run, instance: Instance, order: Order) -> Outcome:
+    """Claim the intent and call once; what the answer means is settled by looking."""
+    async with one_change_at_a_time():
+        async with as_orchestrator(r.pool) as conn:
+            claimed = await provider_orders.claim(conn, order.token, SERVER, claimed_by=actor(run))
+        if claimed is None:
+            return Waiting("provider", f"another process is ordering {order.token}", MINUTE)
+        try:
+            accepted = await r.vps.create_server(spec_of(order, r.settings.hostwinds.ssh_key_names), order.token)
+        except Unavailable as error:
+            await mark(r, order, OrderState.INTENDED, reason=str(error))
+            return Waiting("provider", f"nothing was ordered: {error}", MINUTE)
+        except Unconfirmed as error:
+            await mark(r, order, OrderState.UNCONFIRMED, reason=str(error))
+        except Rejected as error:
+            await mark(r, order, OrderState.REJECTED, reason=str(error))
+            return Waiting(
+                "operator",
+                f"the order was refused and nothing was bought: {error}; mend the cause, then:"
+                f" python -m flows orders decide {order.token} not_created && python -m flows retry {run.id}",
+            )
+        else:
+            state = OrderState.ACCEPTED if accepted.complete else OrderState.UNCONFIRMED
+            await mark(r, order, state, evidence={"reply": list(accepted.evidence)})
+    return await reconcile(r, run, instance, order)
+
+
+def spec_of(order: Order, ssh_key_names: tuple[str, ...]) -> ServerSpec:
+    """The noted intent as the provider's own words."""
+    spec = order.spec
+    return ServerSpec(
+        plan=spec["plan"], image=spec["image"], region=spec["region"], billing_cycle=spec["cycle"],
+        ssh_key_names=ssh_key_names,
+    )  # fmt: skip
+
+
+async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) -> Outcome:
+    """Look for the server until it shows or its window ends; a call that may be lost is never repeated."""
+    if order.state == OrderState.CALLING:  # its process is dead, for we hold the run: the call may have gone out
+        await mark(r, order, OrderState.UNCONFIRMED, reason="the process that called was killed")
+    async for _ in patient_looks(r.settings.hostwinds):
+        if found := await r.vps.find_by_token(order.token):
+            return await adopt(r, run, instance, order, found)
+    async with as_orchestrator(r.pool) as conn:
+        order = await provider_orders.get_order(conn, SERVER, order.token) or order
+    window = timedelta(minutes=r.settings.hostwinds.listed_window_minutes)
+    if datetime.now(UTC) < (order.called_at or order.created_at) + window:
+        return Waiting("provider", f"{order.token} is ordered and not yet in the provider's list", MINUTE)
+    await mark(r, order, OrderState.NEEDS_OPERATOR, reason=order.reason or "never seen in the provider's list")
+    return Waiting("operator", operator_sentence(order))
+
+
+async def adopt(r: Resources, run: Run, instance: Instance, order: Order, found: list[Server]) -> Outcome:
+    """Take the one server that carries our token as ours."""
+    if len(found) > 1:
+        ids = ", ".join(server.provider_id for server in found)
+        await mark(r, order, OrderState.NEEDS_OPERATOR, reason=f"servers {ids} all carry the token")
+        return Waiting(
+            "operator",
+            f"servers {ids} all carry {order.token}: each costs money; keep one:"
+            f" python -m flows orders decide {order.token} adopt --server ID",
+        )
+    (server,) = found
+    async with as_orchestrator(r.pool) as conn:
+        await vps_instances.link_provider(conn, instance.id, server.provider_id)
+        await provider_orders.mark(
+            conn, order.id, state=OrderState.FULFILLED, from_states=allowed_from(OrderState.FULFILLED),
+            external_ref=server.provider_id, reason=None, evidence={}, next_look_at=None,
+        )  # fmt: skip
+        await vps_instances.move(
+            conn, instance.id, to=InstanceStatus.PROVISIONING, allowed_from=allowed_from(InstanceStatus.PROVISIONING)
+        )
+        await infrastructure_events.record_event(
+            conn, tenant_id=run.tenant_id, subject_type="vps", subject_id=order.token, event="server_ordered",
+            from_status=instance.status, to_status=InstanceStatus.PROVISIONING, reason=f"order {order.id}",
+            actor=actor(run), flow_run_id=run.flow_run_id, details={"provider_id": server.provider_id},
+        )  # fmt: skip
+    return Done({"token": order.token, "provider_id": server.provider_id})
+
+
+def done(instance: Instance, order: Order) -> Outcome:
+    """Nothing to do: the order is behind us."""
+    return Done({"token": order.token, "provider_id": instance.provider_id})
+
+
+async def mark(
+    r: Resources,
+    order: Order,
+    state: OrderState,
+    *,
+    reason: str | None = None,
+    evidence: dict[str, object] | None = None,
+) -> None:
+    """Write what is known of an order now."""
+    async with as_orchestrator(r.pool) as conn:
+        await provider_orders.mark(
+            conn, order.id, state=state, from_states=allowed_from(state), evidence=evidence or {}, external_ref=None,
+            reason=reason, next_look_at=datetime.now(UTC) + timedelta(hours=1),
+        )  # fmt: skip
+
+
+def operator_sentence(order: Order) -> str:
+    """What a person has to settle, where to look, and the three ways out."""
+    called = f"called at {order.called_at:%Y-%m-%d %H:%M:%S} UTC" if order.called_at else "not called"
+    return (
+        f"order {order.token} ({called}) is not confirmed: {order.reason or order.state}. Look for that label in the"
+        " panel's server list and API request log, then: python -m flows orders decide"
+        f" {order.token} adopt --server ID | not_created | abandon"
+    )

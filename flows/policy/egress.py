@@ -1,0 +1,70 @@
+"""Whether a host may talk to port 25 of the world: measured from the host, per source address."""
+
+import json
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Final
+
+from flows.policy.verdict import Truth, Verdict
+
+ANSWERS_NEEDED: Final = 2
+ANSWER_SECONDS: Final = 8
+
+PROBE: Final = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+
+def banner(pair):
+    source, host = pair
+    try:
+        with socket.create_connection((host, 25), SECONDS, source_address=(source, 0)) as peer:
+            peer.settimeout(SECONDS)
+            said = peer.recv(200).decode("ascii", "replace").strip()
+            peer.sendall(b"QUIT\\r\\n")
+    except socket.gaierror as error:
+        said = "unresolved"
+    except OSError as error:
+        said = "blocked"
+    return {"source": source, "host": host, "said": said[:100]}
+
+pairs = [(source, host) for source in SOURCES for host in HOSTS]
+with ThreadPoolExecutor(8) as threads:
+    for row in threads.map(banner, pairs):
+        print(json.dumps(row))
+"""
+
+
+def probe_script(sources: Sequence[IPv4Address], hosts: Sequence[str]) -> str:
+    """A POSIX script that prints one JSON line per source and host; python3 came with secure_host's packages."""
+    values = {
+        "SECONDS": str(ANSWER_SECONDS),
+        "SOURCES": json.dumps([str(s) for s in sources]),
+        "HOSTS": json.dumps(list(hosts)),
+    }
+    program = PROBE
+    for name, value in values.items():
+        program = program.replace(name, value)
+    return f"python3 -I - <<'PROBE'\n{program}\nPROBE\n"
+
+
+def judge(sources: Sequence[IPv4Address], hosts: Sequence[str], printed: str) -> Verdict:
+    """PASS: two banners from every source. FAIL: a source got none although names resolve. Else UNKNOWN."""
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    found = tuple(f"{row['source']} → {row['host']}: {row['said']}" for row in rows)
+    greeted = {
+        str(source): sum(row["said"].startswith("220") for row in rows if row["source"] == str(source))
+        for source in sources
+    }
+    if all(count >= min(ANSWERS_NEEDED, len(hosts)) for count in greeted.values()):
+        return Verdict("egress", Truth.PASS, found=found)
+    mute = [source for source, count in greeted.items() if count == 0]
+    blocked = [s for s in mute if any(row["said"] == "blocked" for row in rows if row["source"] == s)]
+    if blocked:
+        return Verdict(
+            "egress", Truth.FAIL, "egress_blocked", expected=f"220 from {ANSWERS_NEEDED} of {len(hosts)} hosts", found=found,
+            fix=f"port 25 outwards is blocked from {', '.join(blocked)}: ask the provider to open it",
+        )  # fmt: skip
+    return Verdict(
+        "egress", Truth.UNKNOWN, "egress_mixed", expected=f"220 from {ANSWERS_NEEDED} of {len(hosts)} hosts", found=found,
+        fix=f"port 25 outwards could not be proven ({'; '.join(found) or 'the probe printed nothing'}): look at the host",
+    )  # fmt: skip

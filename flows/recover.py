@@ -1,0 +1,71 @@
+"""Bring waiting runs back when their time has come, and dead ones when their process is gone.
+
+Truth is in the tables: a due row is a wait to look at again; a running row whose lock is free lost its process.
+A run that keeps dying without finishing a step goes to an operator instead of round again.
+"""
+
+import logging
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from flows import states
+from flows.dispatch import resume
+from flows.policy.recovery import IDLE_STARTS_LIMIT, STARTS_LIMIT, worn_out
+from flows.resources import resources
+from sql import provisioning, retries
+from sql.session import as_orchestrator
+
+log = logging.getLogger(__name__)
+
+CHUNK = 100
+
+
+@task(name="resume_due_runs", cache_policy=NO_CACHE, persist_result=False)
+async def resume_due_runs() -> list[str]:
+    """One line per run that was started again or handed to an operator."""
+    lines: list[str] = []
+    async with resources() as r:
+        async with as_orchestrator(r.pool) as conn:
+            await provisioning.expire_waits(conn)
+            due = await provisioning.claim_due_runs(conn, CHUNK)
+            due += await provisioning.claim_orphaned_runs(conn, CHUNK)
+        for run in due:
+            if worn_out(run.starts, run.idle_starts):
+                sentence = (
+                    f"started {run.starts} times, {run.idle_starts} of them without finishing a step (limits"
+                    f" {STARTS_LIMIT} and {IDLE_STARTS_LIMIT}): python -m flows status, then"
+                    f" python -m flows retry {run.id}"
+                )
+                async with as_orchestrator(r.pool) as conn:
+                    await provisioning.hand_to_operator(conn, run.id, sentence)
+                lines.append(f"{run.id} waiting_for_operator: {sentence}")
+            else:
+                await resume(r, run)
+                lines.append(f"{run.id} resumed")
+    return lines
+
+
+@flow(name="resume_waiting", retries=0)
+async def resume_waiting() -> State[None]:
+    """Every two minutes, and whenever a run of ours crashed."""
+    lines = await resume_due_runs()
+    for line in lines:
+        log.info("%s", line)
+    return states.succeeded(f"{len(lines)} runs: " + "; ".join(lines)[:500])
+
+
+@flow(name="retry_failed_provisioning", flow_run_name="retry_failed_provisioning-{run_id}", retries=0)
+async def retry_failed_provisioning(run_id: UUID, from_step: str | None = None) -> State[None]:
+    """An operator's retry: counters go to zero, the steps from `from_step` on are looked at again, the run starts."""
+    async with resources() as r:
+        async with as_orchestrator(r.pool) as conn:
+            run = await retries.rearm_run(
+                conn, run_id, from_ordinal=None if from_step is None else states.ONBOARDING_STEPS.index(from_step)
+            )
+        if run is None:
+            return states.rejected(f"no run {run_id} that may be retried")
+        started = await resume(r, run)
+    return states.succeeded(f"run {run_id} goes on as flow run {started.id}")

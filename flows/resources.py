@@ -1,0 +1,157 @@
+"""Opens pool and providers from Settings; the only reader of Settings."""
+
+import asyncio
+import base64
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from providers.resolver import Resolver
+
+from flows.redact import redactor
+from flows.settings import Settings
+from providers.hostwinds import Hostwinds
+from providers.keys import Sealer
+from providers.ssh import Ssh
+from providers.vps import VpsProvider
+from sql.embedded import embedded_dsn
+from sql.session import Pool, open_pool
+
+EMBEDDED_KEY_ID = "embedded-1"
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything a step may use; opened once per flow, never a step's argument."""
+
+    settings: Settings
+    pool: Pool
+    vps: VpsProvider
+    ssh: Ssh
+    resolver: Resolver
+    sealer: Sealer
+
+
+_open: ContextVar[Resources | None] = ContextVar("open_resources", default=None)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    found = Settings()
+    redactor.learn(known_secrets(found))
+    return found
+
+
+def known_secrets(found: Settings) -> list[str]:
+    """Secret values of the settings, for the log's last net."""
+    receivers = (receiver.password for receiver in found.mail.proof_receivers)
+    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers)
+    return [value.get_secret_value() for value in values]
+
+
+async def core_dsn() -> str:
+    """Where the core tables are; starts the embedded server when no DSN is set."""
+    database = settings().database
+    if database.core_dsn:
+        return database.core_dsn.get_secret_value()
+    return await asyncio.to_thread(embedded_dsn, database.embedded_dir)
+
+
+async def analytics_dsn() -> str:
+    """Where analytics, notifications and the queue are; the core database unless told otherwise."""
+    dsn = settings().database.analytics_dsn
+    return dsn.get_secret_value() if dsn else await core_dsn()
+
+
+async def direct_dsn() -> str:
+    """A connection that no transaction pooler stands in: session locks need it."""
+    dsn = settings().database.core_listen_dsn
+    return dsn.get_secret_value() if dsn else await core_dsn()
+
+
+def sealing_keys() -> tuple[Mapping[str, bytes], str]:
+    """Keys by id and the active id; embedded mode makes one at the first start."""
+    sealing = settings().sealing
+    if sealing.keys:
+        keys = {name: base64.b64decode(value.get_secret_value()) for name, value in sealing.keys.items()}
+        return keys, sealing.active_key_id or next(iter(keys))
+    if settings().database.core_dsn:
+        raise ValueError(
+            "sealing.keys is empty and database.core_dsn is set: secrets have no key. "
+            'Make one with: openssl rand -base64 32, and set PENGUINMAILS_SEALING__KEYS=\'{"k1": "…"}\''
+        )
+    return {EMBEDDED_KEY_ID: _embedded_key(settings().database.embedded_dir.parent / "sealing.key")}, EMBEDDED_KEY_ID
+
+
+def _embedded_key(file: Path) -> bytes:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return base64.b64decode(file.read_bytes())
+    with os.fdopen(handle, "wb") as out:
+        key = secrets.token_bytes(KEY_BYTES)
+        out.write(base64.b64encode(key))
+    return key
+
+
+@asynccontextmanager
+async def resources() -> AsyncIterator[Resources]:
+    """The resources of the flow we are in, or fresh ones that close with this block."""
+    if (present := _open.get()) is not None:
+        yield present
+        return
+    async with AsyncExitStack() as stack:
+        opened = await _open_all(stack)
+        token = _open.set(opened)
+        try:
+            yield opened
+        finally:
+            _open.reset(token)
+
+
+async def _open_all(stack: AsyncExitStack) -> Resources:
+    found = settings()
+    keys, active = sealing_keys()
+    threads = stack.enter_context(ThreadPoolExecutor(found.ssh.threads, thread_name_prefix="ssh"))
+    pool = await open_pool(await core_dsn(), part="flows", max_size=found.database.pool_max)
+    stack.push_async_callback(pool.close)
+    return Resources(
+        settings=found,
+        pool=pool,
+        vps=await stack.enter_async_context(hostwinds(found)),
+        ssh=Ssh(
+            allowed_networks=found.ssh.allowed_networks or None,
+            executor=threads,
+            connect_timeout_seconds=found.ssh.connect_timeout_seconds,
+        ),
+        resolver=Resolver(
+            [str(found.dns.resolver)], timeout_seconds=found.dns.timeout_seconds, port=found.dns.resolver_port
+        ),
+        sealer=Sealer(keys, active),
+    )
+
+
+def hostwinds(found: Settings) -> Hostwinds:
+    """The VPS provider of this installation."""
+    group = found.hostwinds
+    return Hostwinds(
+        api_key=group.api_key,
+        base_url=group.base_url,
+        rate_per_second=group.rate_per_second,
+        burst=group.burst,
+        connect_timeout_seconds=group.connect_timeout_seconds,
+        read_timeout_seconds=group.read_timeout_seconds,
+        create_timeout_seconds=group.create_timeout_seconds,
+        sandbox=group.sandbox,
+        add_ip_action=group.add_ip_action or None,
+        add_ip_fields=group.add_ip_fields,
+    )

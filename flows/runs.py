@@ -1,0 +1,124 @@
+"""A run from the moment a process takes it to the row that says how it ended."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from flows import states
+from flows.outcomes import Refused, Waiting
+from flows.redact import redactor
+from flows.resources import Resources, direct_dsn
+from providers.errors import ProviderError, Rejected, Unavailable, Unconfirmed
+from sql import provisioning, vps_instances
+from sql.provisioning import Run
+from sql.session import Contended, as_orchestrator, run_lock
+from sql.tenants import Tenant
+from sql.vps_instances import Instance
+
+log = logging.getLogger(__name__)
+
+PROVIDER_LOOKS_MINUTES = (1, 2, 5, 10)  # pauses between looks at a provider that does not answer
+
+
+@asynccontextmanager
+async def open_run(
+    r: Resources, *, tenant: Tenant, kind: str, run_id: UUID | None, idempotency_key: str
+) -> AsyncIterator[Run | None]:
+    """Take the tenant's run of this kind for this process; None while another process has it or it has ended."""
+    async with as_orchestrator(r.pool) as conn:
+        found = await provisioning.get_run(conn, run_id) if run_id else None
+        run = found or await provisioning.open_or_join_run(
+            conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=idempotency_key,
+            requested_by=f"flow:{flow_run.id}" if flow_run.id else "process", input={},
+        )  # fmt: skip
+    async with run_lock(await direct_dsn(), run.id) as mine:
+        if not mine:
+            yield None
+            return
+        async with as_orchestrator(r.pool) as conn:
+            await provisioning.close_crashed_attempts(conn, run.id)
+            started = await provisioning.start_run(conn, run.id, _flow_run_id())
+        yield started
+
+
+def _flow_run_id() -> UUID:
+    return UUID(str(flow_run.id)) if flow_run.id else uuid4()
+
+
+async def park(r: Resources, run: Run, step_key: str, outcome: Waiting | Refused) -> State[None]:
+    """End this process with the run waiting, or refused."""
+    if isinstance(outcome, Refused):
+        async with as_orchestrator(r.pool) as conn:
+            await provisioning.finish_run(conn, run.id, run.flow_run_id, status="rejected", message=outcome.sentence)
+        return states.rejected(outcome.sentence)
+    async with as_orchestrator(r.pool) as conn:
+        steps = {row.step_key: row for row in await provisioning.list_steps(conn, run.id)}
+        now = datetime.now(UTC)
+        # From the step's first start: waiting again does not move the deadline.
+        began = steps[step_key].started_at or now
+        await provisioning.wait_run(
+            conn, run.id, run.flow_run_id, reason=outcome.reason, detail=outcome.detail,
+            resume_at=now + outcome.look_again_in if outcome.look_again_in else None,
+            deadline_at=began + _patience(r, outcome.reason) if outcome.look_again_in else None,
+        )  # fmt: skip
+    log.info("run=%s waiting_for=%s detail=%s", run.id, outcome.reason, outcome.detail)
+    return states.waiting_for(outcome.reason, outcome.detail)
+
+
+def _patience(r: Resources, reason: str) -> timedelta:
+    waits = r.settings.waits
+    return timedelta(days=waits.dns_days) if reason == "dns" else timedelta(hours=waits.provider_hours)
+
+
+async def settle_failure(r: Resources, run: Run, step_key: str, error: Exception) -> State[None]:
+    """Turn an error that a step could not mend into the row an operator or a sweep acts on."""
+    waiting = waiting_after(run, step_key, error)
+    if waiting is not None:
+        return await park(r, run, step_key, waiting)
+    sentence = redactor.clean(f"{step_key}: {type(error).__name__}: {error}")
+    log.error("run=%s step=%s failed", run.id, step_key, exc_info=error)
+    async with as_orchestrator(r.pool) as conn:
+        await provisioning.finish_run(conn, run.id, run.flow_run_id, status="failed", message=sentence[:2000])
+    return states.failed(f"{sentence}; python -m flows retry {run.id}")
+
+
+def waiting_after(run: Run, step_key: str, error: Exception) -> Waiting | None:
+    """What an error means for the run: come back later, or call a person. None: a mistake of ours."""
+    pause = timedelta(minutes=PROVIDER_LOOKS_MINUTES[min(run.idle_starts, len(PROVIDER_LOOKS_MINUTES)) - 1])
+    if isinstance(error, (Unavailable, Unconfirmed)):
+        if error.retry_after_seconds:
+            pause = max(pause, timedelta(seconds=error.retry_after_seconds))
+        return Waiting("provider", f"{step_key}: {error}", pause)
+    if isinstance(error, Contended):
+        return Waiting("provider", f"{step_key}: the database was busy: {error}", pause)
+    if isinstance(error, Rejected):
+        return Waiting("operator", f"{step_key}: {error}; mend the cause, then: python -m flows retry {run.id}")
+    if isinstance(error, ProviderError):
+        return Waiting("operator", f"{step_key}: {error}")
+    return None
+
+
+async def succeed(r: Resources, run: Run, sentence: str) -> State[None]:
+    """Every step is true."""
+    async with as_orchestrator(r.pool) as conn:
+        await provisioning.finish_run(conn, run.id, run.flow_run_id, status="succeeded", message=sentence)
+    return states.succeeded(sentence)
+
+
+def actor(run: Run) -> str:
+    """Who acts, as it stands in claims and events."""
+    return f"run:{run.id}"
+
+
+async def instance_of(r: Resources, run: Run) -> Instance:
+    """The server of the tenant this run works for; an earlier step has made its row."""
+    async with as_orchestrator(r.pool) as conn:
+        instance = await vps_instances.live_instance(conn, run.tenant_id)
+    if instance is None:
+        raise LookupError(f"run {run.id}: the tenant has no server row")
+    return instance

@@ -1,0 +1,144 @@
+"""Single-machine mode: a Prefect server when none answers, our deployments, and the process that runs them."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+
+from flows import automations
+from flows.resources import analytics_dsn, core_dsn, settings
+from sql import migrate
+
+ROOT = Path(__file__).resolve().parents[1]
+HEALTHY_SECONDS = 90
+LATE = timedelta(minutes=5)
+STOP_SECONDS = 20
+
+
+async def serve_all(host: str, port: int) -> None:
+    """Until interrupted: server, schema, deployments, runner."""
+    async with prefect_server(host, port):
+        await migrated()
+        await drop_late_runs()
+        runner = Runner(name="penguin", pause_on_shutdown=False)
+        for deployment in deployments():
+            await runner.aadd_deployment(deployment)
+        for line in await automations.install():
+            print(line, flush=True)  # noqa: T201  the terminal is this command's output
+        print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201
+        await run_until_stopped(runner)
+
+
+async def migrated() -> None:
+    """The schema of a database of our own is brought up by ourselves; a foreign one is only looked at."""
+    if settings().database.core_dsn is None:
+        await migrate.up(await core_dsn(), "core")
+        await migrate.up(await analytics_dsn(), "analytics")
+
+
+def deployments() -> list[RunnerDeployment]:
+    """What prefect.yaml declares, for a process that serves it."""
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    return [deployment_of(entry) for entry in declared]
+
+
+def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
+    """One deployment; the entrypoint is module:object."""
+    module, _, name = entry["entrypoint"].partition(":")
+    served: Flow[Any, Any] = getattr(import_module(module), name)
+    schedule = (entry.get("schedules") or [None])[0]
+    return served.to_deployment(  # pyright: ignore[reportReturnType]  sync_compatible: a deployment outside a loop
+        entry["name"],
+        description=entry.get("description"),
+        tags=entry.get("tags"),
+        interval=schedule.get("interval") if schedule else None,
+        cron=schedule.get("cron") if schedule else None,
+        enforce_parameter_schema=entry.get("enforce_parameter_schema", True),
+        _sync=True,  # pyright: ignore[reportCallIssue]  the decorator's own switch
+    )
+
+
+async def run_until_stopped(runner: Runner) -> None:
+    """Run what is due until the first signal; then let running flows go and end."""
+    loop = asyncio.get_running_loop()
+    working = asyncio.create_task(runner.start())
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, working.cancel)
+    try:
+        await working
+    except asyncio.CancelledError:
+        print("stopping", flush=True)  # noqa: T201  the terminal is this command's output
+
+
+async def drop_late_runs() -> None:
+    """Scheduled runs from before a pause are not caught up: due rows are what is caught up."""
+    async with get_client() as client:
+        late = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) - LATE),
+            )
+        )
+        for stale in late:
+            if stale.auto_scheduled:
+                await client.delete_flow_run(stale.id)
+
+
+@asynccontextmanager
+async def prefect_server(host: str, port: int) -> AsyncIterator[None]:
+    """A server for as long as this block lasts, unless one answers already."""
+    if await answers():
+        yield
+        return
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port),
+        env=dict(os.environ), start_new_session=True,  # our Ctrl-C reaches it through us, after the flows
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await healthy(server)
+        yield
+    finally:
+        if server.returncode is None:
+            server.terminate()
+            try:
+                await asyncio.wait_for(server.wait(), STOP_SECONDS)
+            except TimeoutError:
+                server.kill()
+                await server.wait()
+
+
+async def healthy(server: asyncio.subprocess.Process) -> None:
+    """Wait until the server answers."""
+    for _ in range(HEALTHY_SECONDS * 2):
+        if server.returncode is not None:
+            raise ValueError("the Prefect server ended at once: start it by hand to see why (prefect server start)")
+        if await answers():
+            return
+        await asyncio.sleep(0.5)
+    raise ValueError(f"the Prefect server did not answer within {HEALTHY_SECONDS} s")
+
+
+async def answers() -> bool:
+    """Whether a server answers at PREFECT_API_URL."""
+    async with get_client() as client:
+        return await client.api_healthcheck() is None

@@ -1,0 +1,255 @@
+"""Every knob: its unit, its default and one line. Read once, by `resources.py`."""
+
+import os
+from datetime import date
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "PENGUINMAILS_"
+VENDOR_URL = "https://clients.hostwinds.com/cloud/api.php"
+DOCUMENTATION_NETWORKS = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))  # RFC 5737
+
+
+def data_home() -> Path:
+    """Where the embedded database and its sealing key live when nothing else is said."""
+    if os.geteuid() == 0:  # the embedded server runs as a user of its own, which cannot enter root's home
+        return Path("/var/lib/penguinmails")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "penguinmails"
+
+
+class Group(BaseModel):
+    """One frozen group of settings; a name it does not know is a mistake worth stopping for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Database(Group):
+    """Where the truth is kept."""
+
+    core_dsn: SecretStr | None = None
+    """PostgreSQL 15 or newer for tenants, money, infrastructure; empty: the embedded server of one machine."""
+    analytics_dsn: SecretStr | None = None
+    """Analytics, notifications and the job queue; empty: the core database."""
+    core_listen_dsn: SecretStr | None = None
+    """Direct connection (no transaction pooler) for locks and LISTEN; empty: core_dsn."""
+    core_migration_dsn: SecretStr | None = None
+    """Login that may become penguin_owner; empty: core_dsn."""
+    analytics_migration_dsn: SecretStr | None = None
+    """The same for the analytics database; empty: analytics_dsn."""
+    embedded_dir: Path = Field(default_factory=lambda: data_home() / "postgres")
+    """Data folder of the embedded server."""
+    pool_max: int = 4
+    """Connections per process and database."""
+
+
+class Sealing(Group):
+    """Keys that seal secrets before they enter the database."""
+
+    keys: dict[str, SecretStr] = {}
+    """Key id to 32 bytes in base64; empty with the embedded database: one is made beside it, mode 0600."""
+    active_key_id: str = ""
+    """Which of the keys seals new secrets."""
+
+
+class HostwindsSettings(Group):
+    """The VPS provider."""
+
+    api_key: SecretStr = SecretStr("")
+    """Key of the Cloud API; it works only from the IPv4 addresses listed in the panel."""
+    api_key_expires_on: date | None = None
+    """A key lives one year and dies silently; required outside the sandbox."""
+    base_url: str = VENDOR_URL
+    """One address for all actions."""
+    template: str = ""
+    """Image id from get_public_images (Debian 12); no default, ordering is refused without."""
+    rid: str = ""
+    """Plan id from get_price_list."""
+    location_id: str = ""
+    """Place id from get_locations."""
+    environment: str = Field(default="", pattern="^[a-z0-9]{0,4}$")
+    """Marks our servers of this installation (pm-<environment>-…); at most 4 characters, required to order."""
+    billingcycle: str = "monthly"
+    """Always sent with an order."""
+    login_user: str = "root"
+    """User of the first login."""
+    ssh_key_names: tuple[str, ...] = ()
+    """Names of keys an operator made in the panel."""
+    rate_per_second: float = 1.0
+    """Requests per second (their limit is not published)."""
+    burst: int = 2
+    """Requests that may leave at once."""
+    connect_timeout_seconds: float = 10
+    """Until a connection stands."""
+    read_timeout_seconds: float = 60
+    """Until an ordinary answer."""
+    create_timeout_seconds: float = 120
+    """Until the answer to an order."""
+    listed_window_minutes: float = 15
+    """From an order to a row in the server list."""
+    active_window_minutes: float = 30
+    """From there to ACTIVE."""
+    ssh_window_minutes: float = 20
+    """From there to a login."""
+    poll_first_seconds: float = 5
+    """First pause between looks; it grows to poll_max_seconds."""
+    poll_max_seconds: float = 30
+    """Longest pause between looks inside one step; a longer wait ends the process."""
+    ready_rounds_apart_seconds: float = 15
+    """Two looks this far apart must agree before a server counts as ready."""
+    max_creates_per_day: int = 5
+    """Orders per 24 hours over all tenants."""
+    monthly_cost_usd: Decimal = Decimal("9.99")
+    """Our model of a server's price, never an invoice."""
+    ip_monthly_cost_usd: Decimal = Decimal("4.99")
+    """Our model of an address's price."""
+    port25_probe_hosts: tuple[str, ...] = ()
+    """Three large MX hosts that answer 220; needed before anything is published."""
+    add_ip_action: str = ""
+    """Name of the action that buys an address, once it is known; empty: an operator buys in the panel."""
+    add_ip_fields: dict[str, str] = {}
+    """Its fields, e.g. {"serviceid": "{serviceid}"}."""
+    sandbox: bool = False
+    """Permits http to, and addresses in, the documentation ranges."""
+
+
+class Dns(Group):
+    """How we look at, and publish into, DNS."""
+
+    resolver: IPv4Address = IPv4Address("127.0.0.1")
+    """Our own recursive resolver."""
+    resolver_port: int = 53
+    """Its port."""
+    platform_zone: str = ""
+    """A zone of ours for indirect records; empty: dated selectors and ip4 terms stand in the tenant's zone."""
+    dmarc_rua: str = ""
+    """Mailbox for aggregate reports when there is no platform zone; empty: no rua tag."""
+    timeout_seconds: float = 3
+    """One question to one server."""
+    publish_wait_seconds: float = 40
+    """How long a run stays to see its own publication before it ends to wait."""
+
+
+class SshSettings(Group):
+    """How hosts are reached."""
+
+    allowed_networks: tuple[IPv4Network, ...] = ()
+    """Ranges our servers may stand in; empty: any global address."""
+    worker_networks: tuple[IPv4Network, ...] = ()
+    """Ranges that workers and operators come from: the hosts' firewalls admit SSH from these alone. Required."""
+    connect_timeout_seconds: float = 10
+    """Until the SSH handshake is done."""
+    threads: int = 8
+    """SSH sessions at once in one process."""
+
+
+class ProofReceiver(Group):
+    """A mailbox of ours at a receiver that writes Authentication-Results."""
+
+    address: str
+    """Where canaries go."""
+    authserv_id: str
+    """The receiver's own id; results under any other are ignored (RFC 8601 section 5)."""
+    mx: str
+    """Name of the MX as it stands in its Received header."""
+    imap_host: str
+    """Where the canary is read."""
+    username: str
+    """Login there."""
+    password: SecretStr
+    """Its password."""
+
+
+class MailSettings(Group):
+    """Proof of delivery."""
+
+    ca_file: Path | None = None
+    """Trust for SMTP and IMAP; empty: the system's store."""
+    proof_receivers: tuple[ProofReceiver, ...] = ()
+    """At least one, else nothing can become active."""
+    arrival_wait_seconds: float = 30
+    """How long a run stays for its canary before it ends to wait."""
+    proof_max_age_hours: float = 24
+    """A proof older than this is made again."""
+
+
+class MailHostSettings(Group):
+    """What runs on the hosts."""
+
+    certificate_issuer: Literal["private_ca"] = "private_ca"
+    """Who signs the hosts' certificates."""
+    private_ca_cert_file: Path | None = None
+    """Certificate of the private authority, PEM."""
+    private_ca_key_file: Path | None = None
+    """Its key, PEM."""
+    certificate_days: int = 90
+    """Life of a certificate we sign."""
+    dns_upstream: IPv4Address | None = None
+    """Upstream of the hosts' own resolvers; empty: they recurse from the roots."""
+    apt_timeout_seconds: float = 900
+    """Installing the packages."""
+
+
+class Waits(Group):
+    """How long a run may wait before a person is asked."""
+
+    dns_days: float = 14
+    """For a tenant to publish."""
+    provider_hours: float = 24
+    """For the provider, the certificate authority or a receiver."""
+
+
+class Settings(BaseSettings):
+    """All settings: environment, then files in PENGUINMAILS_SECRETS_DIR."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", secrets_nested_delimiter="__",
+        secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"), secrets_dir_missing="error",
+    )  # fmt: skip
+
+    database: Database = Database()
+    sealing: Sealing = Sealing()
+    hostwinds: HostwindsSettings = HostwindsSettings()
+    dns: Dns = Dns()
+    ssh: SshSettings = SshSettings()
+    mail: MailSettings = MailSettings()
+    mail_host: MailHostSettings = MailHostSettings()
+    waits: Waits = Waits()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before secret files; no .env file is read."""
+        del settings_cls, dotenv_settings
+        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings)
+
+    @model_validator(mode="after")
+    def only_the_sandbox_is_lax(self) -> Self:
+        """Outside the sandbox no plain http, no documentation address."""
+        if self.hostwinds.sandbox:
+            return self
+        if not self.hostwinds.base_url.startswith("https://"):
+            raise ValueError("hostwinds.base_url must be https; only hostwinds.sandbox=true permits http")
+        lax = [
+            network
+            for network in (*self.ssh.allowed_networks, *self.ssh.worker_networks, IPv4Network(self.dns.resolver))
+            if any(network.subnet_of(documentation) for documentation in DOCUMENTATION_NETWORKS)
+        ]
+        if lax:
+            raise ValueError(f"{lax[0]} is a documentation range; only hostwinds.sandbox=true permits it")
+        return self

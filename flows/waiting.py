@@ -1,0 +1,46 @@
+"""Short waits inside one step. A longer one ends the process: it is a row."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+from prefect.concurrency.asyncio import concurrency
+
+from flows.policy.orders import pause_seconds
+from flows.settings import HostwindsSettings
+
+CHANGES = "hostwinds-changes"  # the global limit that `python -m flows install` makes
+PATIENCE_SECONDS = 50.0
+
+
+def one_change_at_a_time() -> AbstractAsyncContextManager[None]:
+    """At most one state-changing call at the provider, over all workers; a missing limit raises."""
+    return concurrency(CHANGES, occupy=1, timeout_seconds=120, strict=True)
+
+
+async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[int]:
+    """Look numbers with growing pauses between them, until patience ends."""
+    end = time.monotonic() + patience_seconds
+    look = 0
+    while True:
+        yield look
+        pause = pause_seconds(look, group.poll_first_seconds, group.poll_max_seconds) * random.uniform(0.9, 1.1)  # noqa: S311  jitter
+        if time.monotonic() + pause > end:
+            return
+        await asyncio.sleep(pause)
+        look += 1
+
+
+async def short_looks(patience_seconds: float, pause: float = 0.5) -> AsyncIterator[int]:
+    """The same for what is usually there within seconds: DNS of our own making, a message on its way."""
+    end = time.monotonic() + patience_seconds
+    look = 0
+    while True:
+        yield look
+        if time.monotonic() + pause > end:
+            return
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, 5)
+        look += 1
