@@ -67,11 +67,14 @@ def cable_commands(name: str, namespace: str) -> str:
 
 
 def eth0_commands(addresses: Sequence[IPv4Address]) -> str:
-    """Batch for the host's namespace: both networks on link, no default route."""
+    """Batch for the host's namespace: both networks on link, no default route.
+
+    The broadcast address is the one systemd-networkd would set: with another, version 252 asks for it without end.
+    """
     lines = ["link set lo up", f"link set eth0 address {mac_of(addresses[0])}"]
-    lines += [f"addr add {address}/24 dev eth0" for address in addresses]
+    lines += [f"addr add {address}/24 brd + dev eth0" for address in addresses]
     lines += ["link set eth0 up"]
-    lines += [f"route replace {network} dev eth0 src {addresses[0]}" for network in NETWORKS]
+    lines += [f"route replace {network} dev eth0 src {addresses[0]}" for network in _beyond(addresses[0])]
     return "\n".join(lines) + "\n"
 
 
@@ -79,9 +82,14 @@ def network_file(addresses: Sequence[IPv4Address]) -> str:
     """Write the provider's systemd-networkd file for eth0; drop-in files beside it add to it (SB-A10)."""
     lines = ["[Match]", "Name=eth0", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
     lines += [f"Address={address}/24" for address in addresses]
-    for network in NETWORKS:
+    for network in _beyond(addresses[0]):
         lines += ["", "[Route]", f"Destination={network}", "Scope=link", f"PreferredSource={addresses[0]}"]
     return "\n".join(lines) + "\n"
+
+
+def _beyond(address: IPv4Address) -> list[IPv4Network]:
+    """List the networks of the world that an address does not lie in."""
+    return [network for network in NETWORKS if address not in network]
 
 
 class Network:

@@ -14,6 +14,5 @@ done
 systemctl enable --quiet knot unbound
 
 
-# eth0 is made before boot; several addresses of one network make networkd 252 fail on new kernels.
-systemctl disable --quiet systemd-networkd.service systemd-networkd-wait-online.service systemd-networkd.socket
-systemctl mask --quiet systemd-networkd.service
+# eth0 is made before boot and nobody changes it here.
+systemctl mask --quiet systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service

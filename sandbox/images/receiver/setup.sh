@@ -11,6 +11,5 @@ sievec /etc/dovecot/sieve/before.sieve
 postconf -M 'smtp/inet=smtp inet n - y - - smtpd -o max_use=1'
 postconf -M 'policyd-spf/unix=policyd-spf unix - n n - 0 spawn user=policyd-spf argv=/usr/bin/policyd-spf'
 postconf -M 'receiver-policy/unix=receiver-policy unix - n n - 0 spawn user=receiver argv=/usr/local/bin/receiver_policy.py'
-# eth0 is made before boot; several addresses of one network make networkd 252 fail on new kernels.
-systemctl disable --quiet systemd-networkd.service systemd-networkd-wait-online.service systemd-networkd.socket
-systemctl mask --quiet systemd-networkd.service
+# eth0 is made before boot and nobody changes it here.
+systemctl mask --quiet systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service
