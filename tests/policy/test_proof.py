@@ -23,9 +23,12 @@ from flows.policy.verdict import Truth
 RESULTS = """Authentication-Results: mx.bigmail.example;
  dmarc=pass (p=none dis=none) header.from=acme.example
 Authentication-Results: mx.bigmail.example;
-\tdkim=pass (2048-bit key; unprotected) header.d=acme.example header.i=@acme.example header.a=rsa-sha256 header.s=pm202611r header.b=aZ0;
-\tdkim=pass (256-bit key; unprotected) header.d=acme.example header.i=@acme.example header.a=ed25519-sha256 header.s=pm202611e
-Authentication-Results: mx.bigmail.example; spf=pass (mailfrom; a "stray quote) smtp.mailfrom=bounce.acme.example (client-ip=198.51.100.11)
+\tdkim=pass (2048-bit key; unprotected) header.d=acme.example header.i=@acme.example header.a=rsa-sha256
+\t header.s=pm202611r header.b=aZ0;
+\tdkim=pass (256-bit key; unprotected) header.d=acme.example header.i=@acme.example header.a=ed25519-sha256
+\t header.s=pm202611e
+Authentication-Results: mx.bigmail.example; spf=pass (mailfrom; a "stray quote)
+\tsmtp.mailfrom=bounce.acme.example (client-ip=198.51.100.11)
 """
 HOPS = """Received: from mx.bigmail.example ([203.0.113.25])
 \tby mx.bigmail.example with LMTP
