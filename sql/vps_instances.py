@@ -33,7 +33,8 @@ class Instance:
 
 
 _COLUMNS = """id, tenant_id, instance_id AS token, hostwind_id AS provider_id, ip_address, status, hostname, ssh_port,
-              ssh_host_key, ssh_key_secret_id, key_login_at, converged_at, coalesce(configuration, '{}') AS configuration"""
+              ssh_host_key, ssh_key_secret_id, key_login_at, converged_at,
+              coalesce(configuration, '{}') AS configuration"""
 
 
 async def live_instance(conn: AsyncConnection, tenant_id: int) -> Instance | None:
@@ -82,14 +83,18 @@ async def link_provider(conn: AsyncConnection, instance_id: int, provider_id: st
     )
 
 
-async def note_seen(
-    conn: AsyncConnection, instance_id: int, *, ip_address: IPv4Address, configuration: Mapping[str, Any]
-) -> None:
-    """Keep what the provider shows of a server that became ready."""
+async def note_address(conn: AsyncConnection, instance_id: int, ip_address: IPv4Address) -> None:
+    """Keep the main address of a server that became ready."""
     await conn.execute(
-        "UPDATE vps_instances SET ip_address = %s, configuration = coalesce(configuration, '{}') || %s,"
-        " updated_at = now() WHERE id = %s",
-        [ip_address, Jsonb(dict(configuration)), instance_id],
+        "UPDATE vps_instances SET ip_address = %s, updated_at = now() WHERE id = %s", [ip_address, instance_id]
+    )
+
+
+async def note_configuration(conn: AsyncConnection, instance_id: int, facts: Mapping[str, Any]) -> None:
+    """Merge public facts into the configuration."""
+    await conn.execute(
+        "UPDATE vps_instances SET configuration = coalesce(configuration, '{}') || %s, updated_at = now() WHERE id = %s",
+        [Jsonb(dict(facts)), instance_id],
     )
 
 
