@@ -5,6 +5,7 @@ A changed number is a new version. deliverability.md 2.6, 2.8, 6.2 and 9 say whe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil, log
 from typing import Any, Final
 
 
@@ -18,30 +19,32 @@ class Preset:
     body: Mapping[str, Any]
 
 
-def ramp(name: str, subject: str, **body: Any) -> Preset:
+def ramp_of(name: str, subject: str, **body: Any) -> Preset:
     """A warm-up ramp: `shape` says how the target of a sending day follows from the figures; volumes are messages."""
     return Preset("warmup_ramp", name, 1, {"subject": subject, **body})
 
 
 RAMPS: Final = (
-    ramp("penguin-careful-40", "mailbox", shape="points", cap=40, points=[[1, 5], [4, 8], [8, 14], [14, 24], [21, 40]]),
-    ramp(
+    ramp_of(
+        "penguin-careful-40", "mailbox", shape="points", cap=40, points=[[1, 5], [4, 8], [8, 14], [14, 24], [21, 40]]
+    ),
+    ramp_of(
         "penguin-band-21",
         "mailbox",
         shape="points",
         cap=100,
         points=[[1, 5], [3, 10], [4, 10], [7, 25], [8, 25], [14, 50], [15, 50], [21, 100]],
     ),
-    ramp("gentle-plus1", "mailbox", shape="increment", cap=40, first=10, per_day=1),
-    ramp("slow-plus2", "mailbox", shape="increment", cap=50, first=5, per_day=2),
-    ramp("background", "mailbox", shape="increment", cap=5, first=5, per_day=0),
-    ramp("ip-standard-30", "ip", shape="geometric", cap=1200, first=50, days=30),
-    ramp("ip-slow", "ip", shape="factor", cap=1200, first=50, factor=1.3, every_days=3),
-    ramp("ip-fast", "ip", shape="factor", cap=1200, first=200, factor=1.25, every_days=1),
+    ramp_of("gentle-plus1", "mailbox", shape="increment", cap=40, first=10, per_day=1),
+    ramp_of("slow-plus2", "mailbox", shape="increment", cap=50, first=5, per_day=2),
+    ramp_of("background", "mailbox", shape="increment", cap=5, first=5, per_day=0),
+    ramp_of("ip-standard-30", "ip", shape="geometric", cap=1200, first=50, days=30),
+    ramp_of("ip-slow", "ip", shape="factor", cap=1200, first=50, factor=1.3, every_days=3),
+    ramp_of("ip-fast", "ip", shape="factor", cap=1200, first=200, factor=1.25, every_days=1),
     # Totals of a domain, not of each mailbox (DL-A4).
-    ramp("domain-42", "domain", shape="linear", cap=500, first=10, days=42),
-    ramp("domain-28", "domain", shape="linear", cap=1000, first=20, days=28),
-    ramp("domain-56", "domain", shape="linear", cap=300, first=5, days=56),
+    ramp_of("domain-42", "domain", shape="linear", cap=500, first=10, days=42),
+    ramp_of("domain-28", "domain", shape="linear", cap=1000, first=20, days=28),
+    ramp_of("domain-56", "domain", shape="linear", cap=300, first=5, days=56),
 )
 
 DNS_STATUS: Final = Preset(
@@ -70,23 +73,42 @@ DEFAULT_RAMP: Final[Mapping[str, str]] = {
 }
 
 
-def shipped(kind: str, name: str) -> Preset:
+def preset(kind: str, name: str) -> Preset:
     """The newest shipped version of a preset; KeyError when there is none of that name."""
-    found = [preset for preset in SHIPPED if (preset.kind, preset.name) == (kind, name)]
+    found = [row for row in SHIPPED if (row.kind, row.name) == (kind, name)]
     if not found:
         raise KeyError(f"no shipped {kind} is called {name}")
-    return max(found, key=lambda preset: preset.version)
+    return max(found, key=lambda row: row.version)
 
 
 def default_ramp(subject: str) -> Preset:
     """The ramp that a mailbox, IP or domain gets when nobody chose one."""
-    return shipped("warmup_ramp", DEFAULT_RAMP[subject])
+    return preset("warmup_ramp", DEFAULT_RAMP[subject])
 
 
-def first_day(preset: Preset) -> int:
+def first_day(ramp: Preset) -> int:
     """Messages allowed on the first sending day; the host refuses more than this until a plan exists."""
-    if preset.kind != "warmup_ramp":
-        raise ValueError(f"{preset.name} is no ramp")
-    if preset.body["shape"] == "points":
-        return int(preset.body["points"][0][1])
-    return int(preset.body["first"])
+    body = body_of_ramp(ramp)
+    return int(body["points"][0][1] if body["shape"] == "points" else body["first"])
+
+
+def last_step(ramp: Preset) -> int:
+    """The sending day on which the ramp reaches its cap; day 1 when it is flat."""
+    body = body_of_ramp(ramp)
+    match body["shape"]:
+        case "points":
+            return int(body["points"][-1][0])
+        case "geometric" | "linear":
+            return int(body["days"])
+        case "increment":
+            return 1 + ceil((body["cap"] - body["first"]) / body["per_day"]) if body["per_day"] else 1
+        case _:
+            steps = ceil(log(body["cap"] / body["first"]) / log(body["factor"]))
+            return 1 + steps * int(body["every_days"])
+
+
+def body_of_ramp(ramp: Preset) -> Mapping[str, Any]:
+    """The figures of a warm-up ramp; ValueError for a preset of another kind."""
+    if ramp.kind != "warmup_ramp":
+        raise ValueError(f"{ramp.name} is no ramp")
+    return ramp.body

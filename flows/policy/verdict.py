@@ -38,6 +38,11 @@ class Verdict:
     evidence: tuple[Evidence, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
 
+    @property
+    def passed(self) -> bool:
+        """Whether it is true, and known to be."""
+        return self.truth is Truth.PASS
+
 
 def overall(verdicts: Iterable[Verdict]) -> Truth:
     """FAIL if any fails, else UNKNOWN if any is unknown or there is none, else PASS."""
