@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 
 from flows.policy.convergence.facts import Facts
@@ -69,20 +69,21 @@ def _todo(component: Component, facts: Facts) -> _Todo | None:
     )
     if not (todo.written or todo.broken or todo.units):
         return None
-    return replace(todo, broken=conditions) if todo.resumed else todo
+    return todo
 
 
 def _component(component: Component, facts: Facts) -> Change | None:
     todo = _todo(component, facts)
     if todo is None:
         return None
+    # Every condition is asked again: the cure of one, or a file, may have broken another.
     opening, closing = ("armed_component", "armed_complete") if component.armed else ("component", "complete")
     lines = [
         f"{opening} {component.name}",
-        *(_cured(condition) for condition in component.before if condition in todo.broken),
+        *map(_cured, component.before),
         *_written(component, todo),
         *_services(component, todo, facts),
-        *(_cured(condition) for condition in component.after if condition in todo.broken),
+        *map(_cured, component.after),
         closing,
     ]
     return Change(f"{component.name}: {todo.summary}", "\n".join(lines), todo.files, component.armed)

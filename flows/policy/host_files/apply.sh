@@ -130,7 +130,7 @@ unit_on() { # name, unit to ask, then start or restart
     tries=0
     until systemctl -q is-active "$2"; do
         tries=$((tries + 1))
-        [ $tries -lt 50 ] || refuse $NEVER "unit-$1" "$(systemctl show -p ActiveState -p Result "$2" | brief)"
+        [ $tries -lt 50 ] && ! systemctl -q is-failed "$2" || refuse $NEVER "unit-$1" "$(systemctl show -p ActiveState -p Result "$2" | brief)"
         sleep 0.2
     done
 }

@@ -1,0 +1,49 @@
+"""A mail host as a pure wish: Postfix, Dovecot, two OpenDKIM signers, resolver, caps and certificate."""
+
+from flows.policy.convergence import Desired
+from flows.policy.mail_host import caps, certificates, dovecot, network, opendkim, postfix
+from flows.policy.mail_host.certificates import csr_script
+from flows.policy.mail_host.nouns import (
+    DailyCaps,
+    DkimSigner,
+    HostMailbox,
+    MailDomain,
+    MailHost,
+    SendingAddress,
+    Upstream,
+)
+from flows.policy.mail_host.packages import PACKAGES
+
+__all__ = [
+    "PACKAGES",
+    "DailyCaps",
+    "DkimSigner",
+    "HostMailbox",
+    "MailDomain",
+    "MailHost",
+    "SendingAddress",
+    "Upstream",
+    "csr_script",
+    "desired",
+]
+
+DEBCONF = ("postfix postfix/main_mailer_type select No configuration",)
+ROOT_KEY_PACKAGE = "dns-root-data"  # the trust anchor, where the host resolves from the roots by itself
+
+
+def desired(host: MailHost) -> Desired:
+    """Components in the order in which each finds what it needs."""
+    packages = PACKAGES if host.resolver.forwarders else (*PACKAGES, ROOT_KEY_PACKAGE)
+    components = (
+        network.names(host),
+        network.addresses(host),
+        network.resolver(host),
+        network.resolver_in_use(),
+        network.mail_log(),
+        certificates.component(host),
+        caps.component(host),
+        opendkim.component(host),
+        dovecot.component(host),
+        postfix.component(host),
+    )
+    return Desired(packages, components, DEBCONF)
