@@ -11,13 +11,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
+from sql.catalog import difference, snapshot
+from sql.migration_doctor import Finding, doctor
 from sql.migration_files import FOLDER, ROLES_FILE, Migration, Refused, Target, migrations_of
 from sql.session import CONNECT_SECONDS, our_errors
+
+__all__ = [
+    "AppliedRow",
+    "Finding",
+    "Moved",
+    "Refused",
+    "Status",
+    "Verified",
+    "baseline",
+    "doctor",
+    "down",
+    "status",
+    "up",
+    "verify",
+]
 
 LOCK = "SELECT pg_advisory_lock(hashtext('penguin_migrations'))"
 LEDGER = """
@@ -60,6 +79,15 @@ class Status:
     applied: tuple[AppliedRow, ...]
     pending: tuple[str, ...]
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` saw; no difference means that every way back is one."""
+
+    target: Target
+    versions: int
+    differences: tuple[str, ...]
 
 
 async def up(
@@ -137,6 +165,43 @@ async def baseline(
             for migration in known[:version]:
                 await _record(conn, migration, 0)
         return tuple(Moved(migration.label, "baseline", 0, dry_run) for migration in known[:version])
+
+
+async def verify(dsn: str, target: Target, *, folder: Path = FOLDER) -> Verified:
+    """Climb, go all the way back and climb again in a scratch database on the same server, comparing at every version.
+
+    Needs the right to create databases. The scratch database is dropped whatever happens.
+    """
+    scratch = f"penguin_verify_{uuid4().hex[:12]}"
+    name = sql.Identifier(scratch)
+    with our_errors():
+        async with await _connect(dsn) as admin:
+            await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+            try:
+                return await _there_and_back(make_conninfo(dsn, dbname=scratch), target, folder)
+            finally:
+                await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+async def _there_and_back(dsn: str, target: Target, folder: Path) -> Verified:
+    known = migrations_of(target, folder)
+    pictures = [await _picture(dsn)]
+    for migration in known:
+        await up(dsn, target, to=migration.version, folder=folder)
+        pictures.append(await _picture(dsn))
+    differences: list[str] = []
+    for version in reversed(range(len(known))):
+        await down(dsn, target, to=version, allow_data_loss=True, folder=folder)
+        label = f"down to {version:04}"
+        differences += [f"{label}: {line}" for line in difference(pictures[version], await _picture(dsn))]
+    await up(dsn, target, folder=folder)
+    differences += [f"up again: {line}" for line in difference(pictures[-1], await _picture(dsn))]
+    return Verified(target, len(known), tuple(differences))
+
+
+async def _picture(dsn: str) -> tuple[str, ...]:
+    async with await _connect(dsn) as conn:
+        return await snapshot(conn, ignored=("schema_migrations", "schema_migrations_pkey"))
 
 
 async def _connect(dsn: str) -> AsyncConnection:
