@@ -14,6 +14,7 @@ from pathlib import Path
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 USER = getpass.getuser()
+# HOME is the test's own folder: the start files of the user's shell would run with each command otherwise.
 CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -27,6 +28,7 @@ PermitRootLogin yes
 PasswordAuthentication {passwords}
 KbdInteractiveAuthentication no
 LogLevel VERBOSE
+SetEnv HOME={folder}
 {more}
 """
 
