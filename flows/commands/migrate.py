@@ -28,11 +28,9 @@ async def migration_dsn(target: Target) -> str:
 
 def target_of(word: str) -> Target:
     """Core or analytics, else a usage error."""
-    match word:
-        case "core" | "analytics":
-            return word
-        case _:
-            stop(Exit.USAGE, f"no target {word!r}: it is core or analytics")
+    if word in TARGETS:
+        return "core" if word == "core" else "analytics"
+    return stop(Exit.USAGE, f"no target {word!r}: it is core or analytics")
 
 
 def guarded(work: object) -> None:
@@ -53,9 +51,8 @@ async def _up(*, dry_run: bool) -> None:
     for target in TARGETS:
         moved = await migrate.up(await migration_dsn(target), target, dry_run=dry_run)
         for item in moved:
-            out.print(
-                f"{item.label} {item.direction} {item.duration_ms} ms{' (dry run)' if dry_run else ''}", markup=False
-            )
+            remark = " (dry run)" if dry_run else ""
+            out.print(f"{item.label} {item.direction} {item.duration_ms} ms{remark}", markup=False)
         if not moved:
             out.print(f"{target}: up to date")
     if not dry_run:

@@ -3,7 +3,7 @@
 from flows import vault
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
 from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus
-from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress
+from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress, Upstream
 from flows.policy.presets import first_day, preset
 from flows.resources import Resources
 from flows.runs import instance_of
@@ -38,7 +38,7 @@ async def desired_host(r: Resources, run: Run) -> MailHost:
             *[box for domain in estate.domains if (box := await postmaster_box(r, domain))],
         ),
         certificate_pem=instance.configuration.get(CERTIFICATE),
-        resolver_upstreams=(upstream,) if upstream else (),
+        resolver=Upstream((upstream,) if upstream else ()),
         first_day_cap=first_day(preset("warmup_ramp", "penguin-careful-40")),
     )
 
@@ -49,18 +49,18 @@ def transport_name(place: int) -> str:
 
 
 async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomain:
-    """One domain with the keys that may sign: only those whose record was verified."""
+    """One domain with its keys; only those whose record was verified may sign."""
     sending = estate.sends_from[domain.id]
     signers = [
         DkimSigner(
             selector=key.selector,
-            algorithm=ALGORITHMS[key.algorithm],
+            algorithm="rsa" if ALGORITHMS[key.algorithm] == "rsa" else "ed25519",
             private_pem=(
                 await vault.fetch_sure(r, tenant_id=domain.tenant_id, path=f"dkim/{domain.domain_name}/{key.selector}")
             ).get_secret_value(),
+            signs=key.status in SIGNS,
         )
         for key in estate.keys[domain.id]
-        if key.status in SIGNS
     ]
     place = [address.id for address in estate.addresses].index(sending.id)
     return MailDomain(name=domain.domain_name, transport=transport_name(place), dkim=tuple(signers))
@@ -68,18 +68,15 @@ async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomai
 
 def hosted(box: Mailbox) -> HostMailbox:
     """A tenant's mailbox as the host knows it."""
-    return HostMailbox(address=box.email_address, password_hash=box.password_hash or "", quota_mb=box.quota_mb)
+    domain = box.email_address.rpartition("@")[2]
+    return HostMailbox(box.email_address, box.password_hash or "", box.quota_mb, domain)
 
 
 async def postmaster_box(r: Resources, domain: Domain) -> HostMailbox | None:
     """The mailbox that canaries leave from and that postmaster@ and abuse@ reach; None until it has a password."""
     address = postmaster(domain)
     secret = await vault.fetch(r, tenant_id=domain.tenant_id, path=hash_path(address))
-    return (
-        HostMailbox(address=address, password_hash=secret.get_secret_value(), quota_mb=POSTMASTER_MB)
-        if secret
-        else None
-    )
+    return HostMailbox(address, secret.get_secret_value(), POSTMASTER_MB, domain.domain_name) if secret else None
 
 
 def postmaster(domain: Domain) -> str:

@@ -8,22 +8,24 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
-from providers.mail import Mailbox, Submission
-from providers.signatures import signature_names, verify_dkim
+from providers.resolver import Answer
+from providers.resolver import Outcome as Found
 
 from flows import vault
 from flows.onboarding.desired import password_path, postmaster
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.lifecycle import DkimKeyStatus
-from flows.policy.proof import ProofExpectation, VerifiedSignature, judge_delivery
-from flows.policy.verdict import Truth, Verdict, overall
+from flows.policy.proof import NONCE_HEADER, ProofExpectation, VerifiedSignature, is_proven, judge_delivery
+from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
 from flows.runs import instance_of
 from flows.settings import ProofReceiver
 from flows.steps import step
 from flows.waiting import short_looks
 from providers.errors import Rejected
+from providers.mail import Mailbox, Submission
+from providers.signatures import signature_names, verify_dkim
 from sql import delivery_proofs
 from sql.delivery_proofs import Proof
 from sql.domains import Domain
@@ -31,7 +33,6 @@ from sql.provisioning import Run
 from sql.session import as_orchestrator
 from sql.smtp_ip_addresses import Address
 
-NONCE_HEADER = "X-PM-Proof"
 LOOK_AGAIN = timedelta(minutes=2)
 
 
@@ -42,9 +43,8 @@ async def ensure_delivery_proven(r: Resources, run: Run) -> Outcome:
     proven: list[str] = []
     for domain in estate.domains:
         for receiver in r.settings.mail.proof_receivers:
-            outcome = await ensure_proof(r, run, estate, domain, receiver)
-            if isinstance(outcome, Waiting):
-                return outcome
+            if waiting := await ensure_proof(r, run, estate, domain, receiver):
+                return waiting
             proven.append(f"{domain.domain_name} at {receiver.authserv_id}")
     return Done({"proven": proven})
 
@@ -64,7 +64,7 @@ async def ensure_proof(
             await send(r, estate, domain, receiver, proof)
         except Rejected as error:
             return await note_refusal(r, run, domain, proof, error)
-    return await judge_arrival(r, run, estate, domain, receiver, proof)
+    return await judge_arrival(r, estate, domain, receiver, proof)
 
 
 async def latest(r: Resources, run: Run, domain: Domain, address: Address, receiver: ProofReceiver) -> Proof | None:
@@ -125,7 +125,7 @@ async def arrived(r: Resources, receiver: ProofReceiver, proof: Proof) -> bytes 
 
 
 async def judge_arrival(
-    r: Resources, run: Run, estate: Estate, domain: Domain, receiver: ProofReceiver, proof: Proof
+    r: Resources, estate: Estate, domain: Domain, receiver: ProofReceiver, proof: Proof
 ) -> Waiting | None:
     """Wait for the message, judge it, store it raw."""
     raw: bytes | None = None
@@ -139,7 +139,7 @@ async def judge_arrival(
             LOOK_AGAIN,
         )  # fmt: skip
     verdicts = await judged(r, estate, domain, receiver, proof, raw)
-    truth = overall(verdicts)
+    truth = is_proven(verdicts)
     async with as_orchestrator(r.pool) as conn:
         await delivery_proofs.note_verdict(
             conn, proof.id, verdict=truth, checks={v.subject: as_json(v) for v in verdicts}, raw_message=raw
@@ -183,9 +183,15 @@ async def judged(
         raw,
         expectation,
         tuple(VerifiedSignature(s.domain, s.selector, s.algorithm, s.valid) for s in signatures),
-        ptr.values,
-        forward.values,
+        values_of(ptr),
+        values_of(forward),
+        fetched_at=datetime.now(UTC),
     )
+
+
+def values_of(answer: Answer) -> Sequence[str] | None:
+    """What DNS said; None when it said nothing."""
+    return answer.values if answer.outcome in {Found.FOUND, Found.ABSENT} else None
 
 
 async def note_refusal(r: Resources, run: Run, domain: Domain, proof: Proof, error: Rejected) -> Waiting:

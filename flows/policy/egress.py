@@ -55,16 +55,14 @@ def judge(sources: Sequence[IPv4Address], hosts: Sequence[str], printed: str) ->
         str(source): sum(row["said"].startswith("220") for row in rows if row["source"] == str(source))
         for source in sources
     }
+    expected = f"220 from {ANSWERS_NEEDED} of {len(hosts)} hosts"
     if all(count >= min(ANSWERS_NEEDED, len(hosts)) for count in greeted.values()):
-        return Verdict("egress", Truth.PASS, found=found)
+        return Verdict("egress", Truth.PASS, expected=expected, found=found)
     mute = [source for source, count in greeted.items() if count == 0]
     blocked = [s for s in mute if any(row["said"] == "blocked" for row in rows if row["source"] == s)]
     if blocked:
-        return Verdict(
-            "egress", Truth.FAIL, "egress_blocked", expected=f"220 from {ANSWERS_NEEDED} of {len(hosts)} hosts", found=found,
-            fix=f"port 25 outwards is blocked from {', '.join(blocked)}: ask the provider to open it",
-        )  # fmt: skip
-    return Verdict(
-        "egress", Truth.UNKNOWN, "egress_mixed", expected=f"220 from {ANSWERS_NEEDED} of {len(hosts)} hosts", found=found,
-        fix=f"port 25 outwards could not be proven ({'; '.join(found) or 'the probe printed nothing'}): look at the host",
-    )  # fmt: skip
+        fix = f"port 25 outwards is blocked from {', '.join(blocked)}: ask the provider to open it"
+        return Verdict("egress", Truth.FAIL, "egress_blocked", expected, found, fix)
+    said = "; ".join(found) or "the probe printed nothing"
+    fix = f"port 25 outwards could not be proven ({said}): look at the host"
+    return Verdict("egress", Truth.UNKNOWN, "egress_mixed", expected, found, fix)
