@@ -7,6 +7,7 @@ umask 022
 STATE=/var/lib/penguin
 RUN=/run/penguin
 GATE=/usr/sbin/policy-rc.d
+RELOAD=
 LATER=75
 NEVER=65
 
@@ -24,7 +25,10 @@ begin() { # SHA-256 of the payload, seconds to wait for another apply and for ap
     [ "$(sha256sum <"$RUN/payload.tar" | cut -c1-64)" = "$1" ] || refuse $LATER payload "the files did not arrive whole"
 }
 
-finish() { say end; }
+finish() {
+    [ -z "$RELOAD" ] || systemctl daemon-reload # once: systemd remembers what it knew about enabled units
+    say end
+}
 
 # --- packages ---------------------------------------------------------------------------------------------------
 # Nothing starts while packages are unpacked: each service starts once, with our files.
@@ -124,9 +128,13 @@ settled() { # shell
 }
 
 unit_on() { # name, unit to ask, then start or restart
-    systemctl -q enable "$1" 9>&- || refuse $NEVER "unit-$1" "cannot be enabled"
+    if ! systemctl -q is-enabled "$1"; then
+        systemctl -q --no-reload enable "$1" 9>&- || refuse $NEVER "unit-$1" "cannot be enabled"
+        RELOAD=yes
+    fi
     systemctl reset-failed "$1" "$2" 2>/dev/null # a unit at its start limit ignores every start
-    systemctl "$3" "$1" "$2" 9>&- 2>/dev/null
+    [ "$1" = "$2" ] || systemctl --no-block start "$1" 9>&- 2>/dev/null # a meta unit; it says nothing about the one that works
+    systemctl "$3" "$2" 9>&- 2>/dev/null
     tries=0
     until systemctl -q is-active "$2"; do
         tries=$((tries + 1))
@@ -135,7 +143,11 @@ unit_on() { # name, unit to ask, then start or restart
     done
 }
 
-unit_off() { systemctl -q disable --now "$1" 2>/dev/null || systemctl -q mask --now "$1"; }
+unit_off() { # masked, since disabling runs the scripts of another init system for seconds
+    systemctl -q --no-reload mask "$1" || refuse $NEVER "unit-$1" "cannot be masked"
+    systemctl stop "$1" 9>&- 2>/dev/null
+    RELOAD=yes
+}
 
 forget() { rm -rf "$KEPT"; rm -f "$STATE/pending/$NAME"; }
 complete() { forget; say done "$NAME"; }
