@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(doctor.doctor)
 app.add_typer(migrate.app, name="migrate")
+app.command()(doctor.database)
 app.command()(install.install)
 app.command()(onboarding.onboard)
 app.command()(onboarding.status)

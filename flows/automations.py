@@ -44,7 +44,10 @@ def lost_runs() -> Automation:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, name="Crashed", message="no heartbeat for 90 seconds: its process is gone"
+                force=False,
+                state=StateType.CRASHED,
+                name="Crashed",
+                message="no heartbeat for 90 seconds: its process is gone",
             )
         ],
     )
@@ -62,7 +65,9 @@ def recover(resume_deployment_id: UUID) -> Automation:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[RunDeployment(deployment_id=resume_deployment_id, parameters={})],
+        actions=[
+            RunDeployment(source="selected", deployment_id=resume_deployment_id, parameters={}, job_variables=None)
+        ],
     )
 
 

@@ -1,7 +1,7 @@
 """A shell on a host of ours, and convergence over it: facts, plan, apply, and an empty plan to end with."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from flows import vault
@@ -24,7 +24,7 @@ def key_path(instance: Instance) -> str:
 
 
 @asynccontextmanager
-async def shell_on(r: Resources, instance: Instance) -> AsyncIterator[Shell]:
+async def shell_on(r: Resources, instance: Instance) -> AsyncGenerator[Shell]:
     """One connection with our key to the pinned host."""
     if instance.ip_address is None or instance.ssh_host_key is None:
         raise LookupError(f"{instance.token} was never reached: no address or no pinned key")

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from providers.resolver import Answer, Resolver
-
 from flows.policy.records import ExpectedRecord, Merge, Observations, ObservedAnswer, judge
 from flows.policy.spf import SpfResult, check_host
 from flows.policy.verdict import Verdict
+from providers.resolver import Answer, Resolver
 
 AT_ONCE = 8  # records of one domain looked at together
 

@@ -31,7 +31,7 @@ async def resume_due_runs() -> list[str]:
         async with as_orchestrator(r.pool) as conn:
             await provisioning.expire_waits(conn)
             due = await provisioning.claim_due_runs(conn, CHUNK)
-            due += await provisioning.claim_orphaned_runs(conn, CHUNK)
+            due += await provisioning.orphaned_runs(conn, CHUNK)
         for run in due:
             if worn_out(run.starts, run.idle_starts):
                 sentence = (
@@ -40,7 +40,7 @@ async def resume_due_runs() -> list[str]:
                     f" python -m flows retry {run.id}"
                 )
                 async with as_orchestrator(r.pool) as conn:
-                    await provisioning.hand_to_operator(conn, run.id, sentence)
+                    await provisioning.call_operator(conn, run.id, sentence)
                 lines.append(f"{run.id} waiting_for_operator: {sentence}")
             else:
                 await resume(r, run)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from providers.resolver import Resolver
-
 from flows.redact import redactor
 from flows.settings import Settings
 from providers.hostwinds import Hostwinds
 from providers.keys import Sealer
+from providers.resolver import Resolver
 from providers.ssh import Ssh
 from providers.vps import VpsProvider
 from sql.embedded import embedded_dsn
@@ -104,7 +103,7 @@ def _embedded_key(file: Path) -> bytes:
 
 
 @asynccontextmanager
-async def resources() -> AsyncIterator[Resources]:
+async def resources() -> AsyncGenerator[Resources]:
     """The resources of the flow we are in, or fresh ones that close with this block."""
     if (present := _open.get()) is not None:
         yield present

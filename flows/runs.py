@@ -1,7 +1,7 @@
 """A run from the moment a process takes it to the row that says how it ended."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from flows.outcomes import Refused, Waiting
 from flows.redact import redactor
 from flows.resources import Resources, direct_dsn
 from providers.errors import ProviderError, Rejected, Unavailable, Unconfirmed
-from sql import provisioning, vps_instances
+from sql import provisioning, provisioning_steps, vps_instances
 from sql.provisioning import Run
 from sql.session import Contended, as_orchestrator, run_lock
 from sql.tenants import Tenant
@@ -28,7 +28,7 @@ PROVIDER_LOOKS_MINUTES = (1, 2, 5, 10)  # pauses between looks at a provider tha
 @asynccontextmanager
 async def open_run(
     r: Resources, *, tenant: Tenant, kind: str, run_id: UUID | None, idempotency_key: str
-) -> AsyncIterator[Run | None]:
+) -> AsyncGenerator[Run | None]:
     """Take the tenant's run of this kind for this process; None while another process has it or it has ended."""
     async with as_orchestrator(r.pool) as conn:
         found = await provisioning.get_run(conn, run_id) if run_id else None
@@ -41,7 +41,7 @@ async def open_run(
             yield None
             return
         async with as_orchestrator(r.pool) as conn:
-            await provisioning.close_crashed_attempts(conn, run.id)
+            await provisioning_steps.close_crashed_attempts(conn, run.id)
             started = await provisioning.start_run(conn, run.id, _flow_run_id())
         yield started
 
@@ -57,7 +57,7 @@ async def park(r: Resources, run: Run, step_key: str, outcome: Waiting | Refused
             await provisioning.finish_run(conn, run.id, run.flow_run_id, status="rejected", message=outcome.sentence)
         return states.rejected(outcome.sentence)
     async with as_orchestrator(r.pool) as conn:
-        steps = {row.step_key: row for row in await provisioning.list_steps(conn, run.id)}
+        steps = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run.id)}
         now = datetime.now(UTC)
         # From the step's first start: waiting again does not move the deadline.
         began = steps[step_key].started_at or now

@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
+from prefect.types._datetime import DateTime
 
 from flows import automations
 from flows.resources import analytics_dsn, core_dsn, settings
@@ -95,7 +96,7 @@ async def drop_late_runs() -> None:
         late = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-                expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) - LATE),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=DateTime.now(UTC) - LATE),
             )
         )
         for stale in late:
@@ -104,7 +105,7 @@ async def drop_late_runs() -> None:
 
 
 @asynccontextmanager
-async def prefect_server(host: str, port: int) -> AsyncIterator[None]:
+async def prefect_server(host: str, port: int) -> AsyncGenerator[None]:
     """A server for as long as this block lasts, unless one answers already."""
     if await answers():
         yield

@@ -1,13 +1,11 @@
 """@step: a Prefect task that repeats only what is worth repeating, and leaves its trace in our tables."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Literal
 from uuid import UUID
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
@@ -18,13 +16,14 @@ from flows.redact import redactor
 from flows.resources import Resources, resources
 from flows.states import ONBOARDING_STEPS
 from providers.errors import ProviderError, Unavailable, Unconfirmed
-from sql import provisioning
-from sql.provisioning import Run, Step
+from sql import provisioning, provisioning_steps
+from sql.provisioning import Run
+from sql.provisioning_steps import Step
 from sql.session import Contended, as_orchestrator
 
 log = logging.getLogger(__name__)
 
-Body = Callable[[Resources, Run], Awaitable[Outcome]]
+Body = Callable[[Resources, Run], Coroutine[Any, Any, Outcome]]
 RETRY_DELAYS_SECONDS = [2.0, 8.0, 30.0]  # together below a minute; longer is a wait, and a wait is a row
 
 
@@ -35,18 +34,19 @@ async def is_temporary(task: Task[Any, Any], task_run: TaskRun, state: State[Any
     return isinstance(failure, (Unavailable, Contended))
 
 
-def step(*, name: str, retries: int = 3) -> Callable[[Body], Task[[UUID], Awaitable[Outcome]]]:
+Ensure = Task[[UUID], Coroutine[Any, Any, Outcome]]
+
+
+def step(*, name: str, retries: int = 3) -> Callable[[Body], Ensure]:
     """Make a step of a run. `name` is its key in provisioning_steps; one that spends money takes retries=0."""
 
-    def make(body: Body) -> Task[[UUID], Awaitable[Outcome]]:
-        @wraps(body)
+    def make(body: Body) -> Ensure:
         async def ensured(run_id: UUID) -> Outcome:
             async with resources() as r:
                 return await _recorded(r, run_id, name, body)
 
-        ensured.__annotations__ = {"run_id": UUID, "return": Outcome}
-        del ensured.__wrapped__  # Prefect reads the signature: the run's id is the one parameter
-        return task(
+        ensured.__name__, ensured.__doc__, ensured.__module__ = body.__name__, body.__doc__, body.__module__
+        return Task(
             ensured,
             name=name,
             retries=retries,
@@ -55,7 +55,7 @@ def step(*, name: str, retries: int = 3) -> Callable[[Body], Task[[UUID], Awaita
             retry_condition_fn=is_temporary,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )  # pyright: ignore[reportReturnType, reportCallIssue]  Prefect's overloads lose the parameters of a coroutine
+        )
 
     return make
 
@@ -66,13 +66,13 @@ async def _recorded(r: Resources, run_id: UUID, name: str, body: Body) -> Outcom
         run = await provisioning.get_run(conn, run_id)
         if run is None:
             raise LookupError(f"no provisioning run {run_id}")
-        behind = {row.step_key: row for row in await provisioning.list_steps(conn, run_id)}.get(name)
+        behind = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run_id)}.get(name)
         if behind is not None and behind.status == "succeeded":
             return Done(behind.output)
-        row = await provisioning.intend_step(
+        row = await provisioning_steps.intend_step(
             conn, run_id=run_id, tenant_id=run.tenant_id, step_key=name, ordinal=ONBOARDING_STEPS.index(name), intent={}
         )
-        number = await provisioning.begin_attempt(
+        number = await provisioning_steps.begin_attempt(
             conn, step_id=row.id, tenant_id=run.tenant_id, task_run_id=_task_run_id()
         )
     began = monotonic()
@@ -97,8 +97,10 @@ async def _note_outcome(r: Resources, run: Run, row: Step, number: int, outcome:
     status, message = _words(outcome)
     async with as_orchestrator(r.pool) as conn:
         output = dict(outcome.output) if isinstance(outcome, Done) else {}
-        await provisioning.finish_step(conn, row.id, status=status, output=output, flow_run_id=run.flow_run_id)
-        await provisioning.end_attempt(conn, row.id, number, outcome=status, error_type=None, error_message=message)
+        await provisioning_steps.finish_step(conn, row.id, status=status, output=output, flow_run_id=run.flow_run_id)
+        await provisioning_steps.end_attempt(
+            conn, row.id, number, outcome=status, error_type=None, error_message=message
+        )
 
 
 def _words(outcome: Outcome) -> tuple[Literal["succeeded", "waiting", "failed"], str | None]:
@@ -115,8 +117,8 @@ async def _note_failure(r: Resources, run: Run, row: Step, number: int, error: E
     status: Literal["unconfirmed", "failed"] = "unconfirmed" if isinstance(error, Unconfirmed) else "failed"
     message = str(error) if isinstance(error, (ProviderError, Contended)) else f"{type(error).__name__}: {error}"
     async with as_orchestrator(r.pool) as conn:
-        await provisioning.finish_step(conn, row.id, status=status, flow_run_id=run.flow_run_id)
-        await provisioning.end_attempt(
+        await provisioning_steps.finish_step(conn, row.id, status=status, flow_run_id=run.flow_run_id)
+        await provisioning_steps.end_attempt(
             conn, row.id, number, outcome=status, error_type=type(error).__name__,
             error_message=redactor.clean(message)[:2000],
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 
 from prefect.concurrency.asyncio import concurrency
@@ -20,7 +20,7 @@ def one_change_at_a_time() -> AbstractAsyncContextManager[None]:
     return concurrency(CHANGES, occupy=1, timeout_seconds=120, strict=True)
 
 
-async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[int]:
+async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATIENCE_SECONDS) -> AsyncGenerator[int]:
     """Look numbers with growing pauses between them, until patience ends."""
     end = time.monotonic() + patience_seconds
     look = 0
@@ -33,7 +33,7 @@ async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATI
         look += 1
 
 
-async def short_looks(patience_seconds: float, pause: float = 0.5) -> AsyncIterator[int]:
+async def short_looks(patience_seconds: float, pause: float = 0.5) -> AsyncGenerator[int]:
     """The same for what is usually there within seconds: DNS of our own making, a message on its way."""
     end = time.monotonic() + patience_seconds
     look = 0

@@ -19,9 +19,6 @@ from psycopg.types.json import Jsonb
 from sql.session import AlreadyExists
 
 Kind = Literal["server", "address", "destroy"]
-State = Literal[
-    "intended", "calling", "accepted", "unconfirmed", "fulfilled", "rejected", "needs_operator", "abandoned"
-]
 Decision = Literal["adopt", "not_created", "abandon"]
 
 LOOK_FOR: Final = "7 days"  # a late server is paid for and must not be lost
@@ -111,7 +108,7 @@ async def get_order(conn: AsyncConnection, kind: Kind, token: str) -> Order | No
     )
 
 
-async def list_orders(conn: AsyncConnection, *, states: Sequence[State]) -> list[Order]:
+async def list_orders(conn: AsyncConnection, *, states: Sequence[str]) -> list[Order]:
     """All orders in these states, oldest first."""
     return await _all(
         conn, f"SELECT {ORDER} FROM provider_orders o WHERE state = ANY(%(states)s) ORDER BY id", states=list(states)
@@ -140,8 +137,8 @@ async def mark(
     conn: AsyncConnection,
     order_id: int,
     *,
-    state: State,
-    from_states: Sequence[State],
+    state: str,
+    from_states: Sequence[str],
     evidence: Mapping[str, Any] | None = None,
     external_ref: str | None = None,
     reason: str | None = None,

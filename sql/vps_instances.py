@@ -93,7 +93,8 @@ async def note_address(conn: AsyncConnection, instance_id: int, ip_address: IPv4
 async def note_configuration(conn: AsyncConnection, instance_id: int, facts: Mapping[str, Any]) -> None:
     """Merge public facts into the configuration."""
     await conn.execute(
-        "UPDATE vps_instances SET configuration = coalesce(configuration, '{}') || %s, updated_at = now() WHERE id = %s",
+        "UPDATE vps_instances SET configuration = coalesce(configuration, '{}') || %s, updated_at = now()"
+        " WHERE id = %s",
         [Jsonb(dict(facts)), instance_id],
     )
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from providers.resolver import Outcome
 
 from flows.commands.migrate import migration_dsn
-from flows.commands.terminal import Exit, run, say_json, show_table
+from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.onboarding.admission import missing_settings
 from flows.policy.verdict import Truth, Verdict, overall
-from flows.resources import Resources, resources, settings
+from flows.resources import Resources, core_dsn, resources, settings
 from providers.errors import ProviderError
+from providers.resolver import Outcome
 from sql import migrate
 from sql.migration_files import TARGETS
 
@@ -115,3 +115,10 @@ async def check_key_expiry(r: Resources) -> Verdict:
     truth = Truth.FAIL if days <= 1 else Truth.PASS
     fix = "make a new key in the panel and list this worker's IPv4 address there" if days <= WARN_DAYS else ""
     return Verdict("key expiry", truth, found=(f"{days} days left",), fix=fix)
+
+
+def database() -> None:
+    """Print how to reach the embedded database (psql "$(python -m flows database)"); a DSN of your own you know."""
+    if settings().database.core_dsn is not None:
+        stop(Exit.USAGE, "PENGUINMAILS_DATABASE__CORE_DSN is set, and may hold a password: it is not printed")
+    out.print(run(core_dsn()), markup=False)

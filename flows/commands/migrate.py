@@ -90,8 +90,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON 
 async def _status(*, as_json: bool) -> None:
     found = [await migrate.status(await migration_dsn(target), target) for target in TARGETS]
     if as_json:
-        say_json([{"target": item.target, "applied": len(item.applied), "pending": item.pending, "problem": item.problem}
-                  for item in found])  # fmt: skip
+        fields = ("target", "applied", "pending", "problem")
+        values = [(item.target, len(item.applied), item.pending, item.problem) for item in found]
+        say_json([dict(zip(fields, row, strict=True)) for row in values])
     else:
         show_table(
             "schema", ("target", "applied", "pending", "problem"),

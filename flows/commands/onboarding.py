@@ -7,13 +7,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from prefect.client.schemas.objects import State
 
 from flows import dispatch
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.resources import Resources, resources
 from flows.states import ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
-from sql import delivery_proofs, provisioning, retries, tenants
-from sql.provisioning import Run, Step
+from sql import delivery_proofs, provisioning, provisioning_steps, retries, tenants
+from sql.provisioning import Run
+from sql.provisioning_steps import Step
 from sql.session import as_orchestrator
 from sql.tenants import Tenant
 
@@ -56,7 +58,7 @@ async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id
 
     await ensure_limit()
     watcher = asyncio.create_task(show_progress(r, tenant)) if not as_json else None
-    state = await onboard_tenant(tenant.tenant_id, run_id=run_id, request_id=request_id, return_state=True)  # pyright: ignore[reportCallIssue]  return_state is Prefect's own
+    state = await ended_state(onboard_tenant, tenant.tenant_id, run_id, request_id)
     if watcher:
         await asyncio.sleep(0.1)
         watcher.cancel()
@@ -70,6 +72,11 @@ async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id
     if not as_json:
         out.print(f"{state.name}: {state.message}", markup=False)
     raise typer.Exit(exit_code(latest, str(state.name)))
+
+
+async def ended_state(journey: Any, tenant_id: UUID, run_id: UUID | None, request_id: str | None) -> State[Any]:
+    """How a journey ended; `return_state` is Prefect's own parameter, which its types lose for coroutines."""
+    return await journey(tenant_id, run_id=run_id, request_id=request_id, return_state=True)
 
 
 def exit_code(latest: Run | None, state_name: str) -> Exit:
@@ -87,7 +94,9 @@ async def show_progress(r: Resources, tenant: Tenant) -> None:
     while True:
         async with as_orchestrator(r.pool) as conn:
             runs = await provisioning.list_runs(conn, tenant.id)
-            steps = await provisioning.list_steps(conn, runs[0].id) if runs and runs[0].status == "running" else []
+            steps = (
+                await provisioning_steps.list_steps(conn, runs[0].id) if runs and runs[0].status == "running" else []
+            )
         for row in steps:
             mark = (row.step_key, row.status, row.finished_at)
             if row.status not in {"pending", "running"} and row.finished_at and mark not in shown:
@@ -132,7 +141,7 @@ async def described(r: Resources, item: Run) -> dict[str, Any]:
     """A run as an operator wants it: where it stands, why, and what was proven."""
     async with as_orchestrator(r.pool) as conn:
         tenant = await tenants.get_tenant_by_id(conn, item.tenant_id)
-        steps = await provisioning.list_steps(conn, item.id)
+        steps = await provisioning_steps.list_steps(conn, item.id)
         proofs = await delivery_proofs.proofs_of(conn, item.tenant_id)
     return {
         "run": str(item.id),
@@ -192,7 +201,7 @@ async def _retry(
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:
             found = await provisioning.get_run(conn, run_id)
-            steps = await provisioning.list_steps(conn, run_id) if found else []
+            steps = await provisioning_steps.list_steps(conn, run_id) if found else []
             tenant = await tenants.get_tenant_by_id(conn, found.tenant_id) if found else None
         if found is None or tenant is None:
             stop(Exit.USAGE, f"no run {run_id}; python -m flows status lists the open ones")

@@ -1,7 +1,7 @@
 """orders: purchases that wait for a person, and the person's word."""
 
 import getpass
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -12,7 +12,7 @@ from sql.session import as_orchestrator
 
 app = typer.Typer(no_args_is_help=True, help="Purchases at the VPS provider: what is open, and an operator's decision.")
 
-DECISIONS = ("adopt", "not_created", "abandon")
+UNSETTLED = ("intended", "calling", "accepted", "unconfirmed", "rejected", "needs_operator")
 
 
 @app.command("list")
@@ -23,7 +23,7 @@ def list_orders() -> None:
 
 async def _list() -> None:
     async with resources() as r, as_orchestrator(r.pool) as conn:
-        found = await provider_orders.open_orders(conn)
+        found = await provider_orders.list_orders(conn, states=UNSETTLED)
     show_table(
         "open orders",
         ("token", "kind", "state", "called", "expected", "reason"),
@@ -46,8 +46,8 @@ def decide(
 
 
 async def _decide(token: str, decision: str, server: str | None, confirm: str | None) -> None:
-    if decision not in DECISIONS:
-        stop(Exit.USAGE, f"no decision {decision!r}: it is one of {', '.join(DECISIONS)}")
+    if decision not in get_args(provider_orders.Decision):
+        stop(Exit.USAGE, f"no decision {decision!r}: it is one of {', '.join(get_args(provider_orders.Decision))}")
     if decision == "adopt" and not server:
         stop(Exit.USAGE, "adopt needs --server, the provider's id as the panel shows it")
     if decision == "not_created" and (confirm or typer.prompt("type the token again to confirm")) != token:
@@ -61,7 +61,11 @@ async def _decide(token: str, decision: str, server: str | None, confirm: str | 
             await r.vps.get_server(server)  # NotFound: it is not in our account
         async with as_orchestrator(r.pool) as conn:
             settled = await provider_orders.decide(
-                conn, order.id, decision=decision, actor=f"operator:{getpass.getuser()}", external_ref=server
+                conn,
+                order.id,
+                decision=cast("provider_orders.Decision", decision),
+                actor=f"operator:{getpass.getuser()}",
+                external_ref=server,
             )
             if settled and server:
                 await vps_instances.link_provider(conn, order.vps_instance_id, server)

@@ -16,7 +16,7 @@ from flows.resources import Resources
 from flows.runs import instance_of
 from flows.steps import step
 from flows.waiting import one_change_at_a_time, short_looks
-from sql import domain_ip_assignments, domains, provisioning, smtp_ip_addresses
+from sql import domain_ip_assignments, domains, provisioning_steps, smtp_ip_addresses
 from sql.provisioning import Run
 from sql.session import AlreadyExists, as_orchestrator
 from sql.smtp_ip_addresses import Address
@@ -100,7 +100,7 @@ async def ensure_addresses(r: Resources, run: Run) -> Outcome:
 async def wanted_addresses(r: Resources, run: Run) -> int:
     """How many the order was admitted with."""
     async with as_orchestrator(r.pool) as conn:
-        steps = {row.step_key: row for row in await provisioning.list_steps(conn, run.id)}
+        steps = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run.id)}
     return int(steps["admit"].output["ips"])
 
 

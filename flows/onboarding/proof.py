@@ -8,9 +8,6 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
-from providers.resolver import Answer
-from providers.resolver import Outcome as Found
-
 from flows import vault
 from flows.onboarding.desired import password_path, postmaster
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
@@ -25,6 +22,8 @@ from flows.steps import step
 from flows.waiting import short_looks
 from providers.errors import Rejected
 from providers.mail import Mailbox, Submission
+from providers.resolver import Answer
+from providers.resolver import Outcome as Found
 from providers.signatures import signature_names, verify_dkim
 from sql import delivery_proofs
 from sql.delivery_proofs import Proof

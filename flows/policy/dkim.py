@@ -20,7 +20,7 @@ VOID_RSA_BITS: Final = 1024  # RFC 8301 section 3.2: verifiers must refuse anyth
 SHORT_LENGTH: Final = 0x80  # DER: lengths below are one byte
 
 
-class DkimSyntax(ValueError):  # noqa: N818  a state of affairs
+class DkimSyntax(ValueError):
     """The text is no DKIM key record."""
 
 

@@ -16,7 +16,7 @@ KEPT_WHEN_DEEP: Final = 7
 OBSOLETE: Final = ("pct", "rf", "ri")
 
 
-class DmarcSyntax(ValueError):  # noqa: N818  a state of affairs
+class DmarcSyntax(ValueError):
     """The text is no DMARC record."""
 
 

@@ -19,6 +19,8 @@ MAX_ADDRESS: Final = 254  # RFC 5321 section 4.5.3.1.3, without the angle bracke
 def host_name(text: str) -> str:
     """Lower-case A-label form without the final dot; ValueError with one sentence for what is no domain name."""
     shown = shortened(text)
+    if not text.strip():
+        raise ValueError("the domain name is empty")
     if len(text) > 4 * MAX_NAME:
         raise ValueError(f"{shown} is longer than a domain name can be")
     labels = [a_label(label, shown) for label in FULL_STOPS.split(text.strip().removesuffix("."))]

@@ -10,7 +10,7 @@ from flows.policy.host_files import text
 BOOT_LIMIT_SECONDS = 60  # sshd answers before the boot has ended; a restart that early breaks Postfix's start
 
 
-class IncompleteFacts(ValueError):  # noqa: N818 -- an error is a state of affairs (style.md section 4)
+class IncompleteFacts(ValueError):
     """The answer is no full set of facts: nothing may be planned on it."""
 
 

@@ -74,11 +74,11 @@ class SpfResult:
     explanation: str = ""  # what the domain's owner tells a refused sender
 
 
-class Inconclusive(Exception):  # noqa: N818  a state of affairs
+class Inconclusive(Exception):
     """The DNS gave no answer: temperror."""
 
 
-class Broken(Exception):  # noqa: N818  a state of affairs
+class Broken(Exception):
     """The record cannot be evaluated: permerror."""
 
 

@@ -27,7 +27,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-class SpfSyntax(ValueError):  # noqa: N818  a state of affairs
+class SpfSyntax(ValueError):
     """The record, or what it expands to, is not what RFC 7208 allows: permerror."""
 
 
