@@ -81,14 +81,17 @@ def facts_script(desired: Desired, certificates: Iterable[str] = ()) -> str:
 
 
 def parse_facts(output: str) -> Facts:
-    """Facts of a script's output; IncompleteFacts if it was cut short or is something else."""
+    """Facts of a script's output; IncompleteFacts if it was cut short, is something else, or the boot has not ended."""
     rows = [line.split("\t") for line in output.splitlines() if line]
     if not rows or rows[-1] != ["end"]:
         raise IncompleteFacts("the host's answer ends before its last line")
     try:
-        return _facts_of(rows)
+        facts = _facts_of(rows)
     except (IndexError, ValueError) as error:
         raise IncompleteFacts("the host's answer holds a line of another shape") from error
+    if not facts.booted:
+        raise IncompleteFacts(f"the host has not finished its boot: {facts.state}")
+    return facts
 
 
 def _call(function: str, arguments: Iterable[str]) -> str:

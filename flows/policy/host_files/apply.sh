@@ -92,7 +92,7 @@ put() { # paths: every file arrives beside its place and is renamed into it
         members="$members ${path#/}.penguin-new"
     done
     # shellcheck disable=SC2086 # paths hold no blanks: the plan refuses others
-    tar -xpf "$RUN/payload.tar" -C / --same-owner $members 2>"$RUN/tar.log" || refuse $NEVER write "$(brief <"$RUN/tar.log")"
+    tar -xpmf "$RUN/payload.tar" -C / --same-owner $members 2>"$RUN/tar.log" || refuse $NEVER write "$(brief <"$RUN/tar.log")"
     sync -f / 2>/dev/null
     for path; do mv -fT "$path.penguin-new" "$path" || refuse $NEVER write "$path"; done
 }

@@ -17,7 +17,10 @@ _MAKE_KEY = (
     f" -pkeyopt ec_paramgen_curve:P-256 -out {KEY}.part && mv -fT {KEY}.part {KEY})"
 )
 _HAS_KEY = f"openssl pkey -in {KEY} -noout"
-_FITS = f'[ -s {CERTIFICATE} ] && [ "$(openssl x509 -in {CERTIFICATE} -noout -pubkey)" = "$(openssl pkey -in {KEY} -pubout)" ]'
+_FITS = (
+    f"[ -s {CERTIFICATE} ] && "
+    f'[ "$(openssl x509 -in {CERTIFICATE} -noout -pubkey)" = "$(openssl pkey -in {KEY} -pubout)" ]'
+)
 
 
 def component(host: MailHost) -> Component:

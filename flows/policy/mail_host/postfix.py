@@ -22,6 +22,7 @@ def component(host: MailHost) -> Component:
         "aliases": aliases(host),
         "logins": logins(host),
         "transports": transports(host.domains),
+        "own_senders": dict.fromkeys(logins(host), "REJECT 5.7.1 senders of this host log in before they send"),
         "null_sender": {"<>": "REJECT 5.7.1 a mailbox sends under its own address"},
     }
     files = tuple(_map(name, entries) for name, entries in maps.items())
@@ -30,10 +31,10 @@ def component(host: MailHost) -> Component:
         files=(
             File("/etc/postfix/main.cf", _main(host).encode()),
             File("/etc/postfix/master.cf", _master(host.addresses).encode()),
-            File(f"{FOLDER}/from_checks", from_checks(host.domains).encode()),
+            File(f"{FOLDER}/header_checks", header_checks(host.domains).encode()),
             *files,
         ),
-        check=f"postfix check && postmap -q 'From: <x@{host.hostname}>' pcre:{FOLDER}/from_checks >/dev/null",
+        check=f"postfix check && postmap -q 'From: <x@{host.hostname}>' pcre:{FOLDER}/header_checks >/dev/null",
         settle="postfix reload",
         units=(Unit("postfix", probe="postfix@-"),),
     )
@@ -64,16 +65,18 @@ def transports(domains: Iterable[MailDomain]) -> Mapping[str, str]:
     return {f"@{name}": f"{domain.transport}:" for domain in domains for name in (domain.name, domain.bounce)}
 
 
-def from_checks(domains: Iterable[MailDomain]) -> str:
-    """Header From at submission: exactly one author of a domain of this host (the signer goes by From)."""
+def header_checks(domains: Iterable[MailDomain]) -> str:
+    """Headers at submission: exactly one author, of a domain of this host (the signer goes by From)."""
     names = "|".join(sorted(re.escape(domain.name) for domain in domains)) or "(?!)"  # no domain: nobody
     display = r'(?:"(?:[^"\\]|\\.)*"|[^"@<>,;:]*)'
     address = rf"[^\s@<>,;:\"]+@(?:{names})"
     return "\n".join(
         (
             rf"/^From:\s*(?:{display}\s*<{address}>|{address})\s*$/ DUNNO",
-            "/^(?:Resent-)?From:/ REJECT 5.7.1 the author must be one address of a domain of this host",
-            "/^(?:Resent-)?Sender:/ IGNORE",
+            "/^From:/ REJECT 5.7.1 the author must be one address of a domain of this host",
+            "/^Sender:/ IGNORE",
+            # Where our tenants sit when they write is nobody's business.
+            "/^Received:.* with ESMTPS?A id / IGNORE",
             "",
         )
     )
