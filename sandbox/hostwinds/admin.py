@@ -8,7 +8,7 @@ from typing import Any
 PATIENCE_SECONDS = 120.0
 
 
-class AdminRefused(RuntimeError):  # noqa: N818 - a state of affairs
+class AdminRefused(RuntimeError):
     """The emulator did not understand a wish; the text says why."""
 
 

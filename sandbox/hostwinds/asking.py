@@ -41,7 +41,7 @@ class Ask:
         return TITLES.get(self.action, self.action.replace("_", " ").title())
 
 
-class Refusal(Exception):  # noqa: N818 - a state of affairs
+class Refusal(Exception):
     """The request is answered with an error item."""
 
     def __init__(self, message: str, code: str = "", title: str | None = None) -> None:

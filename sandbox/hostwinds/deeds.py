@@ -1,5 +1,8 @@
 """Carries out what an accepted request promised: boots, ends and restarts hosts, sets reverse names."""
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable, Mapping
 
 from sandbox.hostwinds.api import perform
@@ -7,15 +10,23 @@ from sandbox.hostwinds.asking import Ask
 from sandbox.hostwinds.emulator import Emulator
 from sandbox.hostwinds.model import Deed, Machine
 
-# Run in a host right after its SSH answers, while its boot still goes on.
-SLOW_BOOT = "systemctl start --no-block sandbox-slow.service || true"
-SLOW_UNIT = """cat > /run/systemd/system/sandbox-slow.service <<'UNIT'
+# A job in the queue is what keeps a boot from being over, so this has to come in while the boot goes on.
+SLOW_BOOT = """mkdir -p /run/systemd/system
+cat > /run/systemd/system/sandbox-slow.service <<'UNIT'
 [Service]
 Type=oneshot
 ExecStart=/bin/sleep {seconds}
 UNIT
-systemctl daemon-reload
+for attempt in $(seq 100); do
+    systemctl daemon-reload && systemctl start --no-block sandbox-slow.service && exit 0
+    sleep 0.02
+done
+exit 1
 """
+EARLY_LIMIT_SECONDS = 20.0
+EARLY_STEP_SECONDS = 0.02
+
+# Run in a host right after its SSH answers.
 BROKEN_UNIT = "systemd-run --quiet --unit=sandbox-broken /bin/false || true"
 FLAPPING_SSH = (
     "systemd-run --quiet --unit=sandbox-flap /bin/sh -c 'systemctl stop ssh; sleep {seconds}; systemctl start ssh'"
@@ -25,6 +36,8 @@ FLAPPING_SSH = (
 def carry_out(emulator: Emulator, deed: Deed, again: bool) -> None:
     """Do one deed. `again`: an earlier emulator died while doing it, so its traces are removed first."""
     if deed.what == "late_request":
+        if again:
+            return  # it may have been carried out; a second purchase would be our mistake, not the vendor's
         account = emulator.books.accounts[deed.details["account"]]
         perform(emulator, Ask(account, deed.details["action"], deed.details["form"]))
         return
@@ -41,6 +54,8 @@ def _make(emulator: Emulator, machine: Machine, deed: Deed, again: bool) -> None
         hosts.destroy_host(machine.host)
     hosts.set_ptr(machine.main_ip, machine.hostname)
     _trouble_network(emulator, machine, machine.main_ip)
+    if "boot_slow" in machine.quirks:
+        _slow_boot(emulator, machine, machine.quirks["boot_slow"].get("seconds", 5))
     image = emulator.config.templates[machine.template]
     hosts.create_host(
         machine.host, [machine.main_ip], image=image, hostname=machine.hostname, root_password=machine.password
@@ -62,13 +77,24 @@ def _trouble_network(emulator: Emulator, machine: Machine, ip: str) -> None:
 
 def _trouble_boot(emulator: Emulator, machine: Machine) -> None:
     quirks = machine.quirks
-    if "boot_slow" in quirks:
-        script = SLOW_UNIT.format(seconds=quirks["boot_slow"].get("seconds", 5)) + SLOW_BOOT
-        emulator.hosts.exec(machine.host, script)
     if "boot_degraded" in quirks:
         emulator.hosts.exec(machine.host, BROKEN_UNIT)
     if "ssh_flap" in quirks:
         emulator.hosts.exec(machine.host, FLAPPING_SSH.format(seconds=quirks["ssh_flap"].get("seconds", 3)))
+
+
+def _slow_boot(emulator: Emulator, machine: Machine, seconds: float) -> None:
+    """Catch the host before its boot is over: ask again and again from now on, beside its creation."""
+
+    def catch() -> None:
+        deadline = time.monotonic() + EARLY_LIMIT_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, RuntimeError, LookupError):  # there is no such host yet
+                if emulator.hosts.exec(machine.host, SLOW_BOOT.format(seconds=seconds))[0] == 0:
+                    return
+            time.sleep(EARLY_STEP_SECONDS)
+
+    threading.Thread(target=catch, name="slow-boot", daemon=True).start()
 
 
 def _destroy(emulator: Emulator, machine: Machine, deed: Deed, again: bool) -> None:

@@ -21,8 +21,8 @@ class Hosts(Protocol):
         """Cut the power and boot again."""
         ...
 
-    def exec(self, host: str, script: str) -> object:
-        """Run a script inside a host, past SSH."""
+    def exec(self, host: str, script: str) -> tuple[int, bytes, bytes]:
+        """Run a script inside a host, past SSH; exit code, output, complaints. LookupError without such a host."""
         ...
 
     def set_ptr(self, address: str, name: str | None) -> None:
@@ -64,10 +64,10 @@ class NoHosts:
         """Note it."""
         self.wishes.append(("restart_host", name))
 
-    def exec(self, host: str, script: str) -> object:
+    def exec(self, host: str, script: str) -> tuple[int, bytes, bytes]:
         """Note it."""
         self.wishes.append(("exec", host, script))
-        return None
+        return 0, b"", b""
 
     def set_ptr(self, address: str, name: str | None) -> None:
         """Note it."""
