@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WORLD = "lab"
 ROOT = Path("/var/lib/penguinmails-sandbox")
+TURN_LIMIT_SECONDS = 60.0
 START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5)
 
 
@@ -99,15 +102,24 @@ class State:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the world's lock while it is raised or taken down; raise WorldBusy when another process holds it."""
+        """Hold the world's lock while it is raised or taken down; raise WorldBusy after a minute's wait."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the folder, not in it: the folder is removed while the lock is held.
         with self.folder.with_suffix(".lock").open("w") as lock:
+            self._await_turn(lock.fileno())
+            yield
+
+    def _await_turn(self, lock: int) -> None:
+        deadline = time.monotonic() + TURN_LIMIT_SECONDS
+        while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise WorldBusy(f"another process is raising or taking down the world {self.world!r}") from error
-            yield
+                if time.monotonic() > deadline:
+                    raise WorldBusy(f"another process is raising or taking down the world {self.world!r}") from error
+                threading.Event().wait(0.1)
+            else:
+                return
 
     def _note(self, kind: str, name: str) -> Path:
         return self.folder / "objects" / f"{kind}@{name}.json"

@@ -219,10 +219,12 @@ unbound-control flush_zone {zone} > /dev/null
         """Put an address on a blocklist with the given answer."""
         owner = _listed(address)
         self.update(zone, replace=[(owner, "A", [code]), (owner, "TXT", [f"{address} is listed"])])
+        self.flush(zone)
 
     def delist(self, address: IPv4Address, zone: str) -> None:
         """Take an address off a blocklist."""
         self.update(zone, delete=[(_listed(address), "A"), (_listed(address), "TXT")])
+        self.flush(zone)
 
 
 def _listed(address: IPv4Address) -> str:

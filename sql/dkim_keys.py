@@ -59,7 +59,7 @@ async def move(conn: AsyncConnection, key_id: int, *, to: str, allowed_from: Seq
     cursor = await conn.execute(
         """
         WITH old AS (SELECT id, status FROM dkim_keys WHERE id = %(id)s FOR UPDATE)
-        UPDATE dkim_keys k SET status = %(to)s,
+        UPDATE dkim_keys k SET status = %(to)s::text,
                published_at = CASE WHEN %(to)s = 'published' THEN now() ELSE k.published_at END,
                verified_at  = CASE WHEN %(to)s = 'verified'  THEN now() ELSE k.verified_at END,
                activated_at = CASE WHEN %(to)s = 'active'    THEN now() ELSE k.activated_at END,

@@ -94,7 +94,7 @@ async def move(conn: AsyncConnection, domain_id: int, *, to: str, allowed_from: 
     cursor = await conn.execute(
         """
         WITH old AS (SELECT id, verification_status FROM domains WHERE id = %(id)s FOR UPDATE)
-        UPDATE domains d SET verification_status = %(to)s, updated_at = now(),
+        UPDATE domains d SET verification_status = %(to)s::text, updated_at = now(),
                verified_at = CASE WHEN %(to)s = 'verified' THEN coalesce(d.verified_at, now()) ELSE d.verified_at END
           FROM old WHERE d.id = old.id AND old.verification_status = ANY(%(from)s) RETURNING old.verification_status
         """,

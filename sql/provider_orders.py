@@ -152,17 +152,17 @@ async def mark(
     """
     cursor = await conn.execute(
         f"""
-        UPDATE provider_orders SET state = %(state)s, evidence = evidence || %(evidence)s,
-               external_ref = coalesce(%(external_ref)s, external_ref), reason = coalesce(%(reason)s, reason),
+        UPDATE provider_orders SET state = %(state)s::text, evidence = evidence || %(evidence)s,
+               external_ref = coalesce(%(external_ref)s::text, external_ref), reason = coalesce(%(reason)s::text, reason),
                next_look_at = %(next_look_at)s, updated_at = clock_timestamp(),
-               look_until = CASE WHEN %(state)s IN ('unconfirmed', 'needs_operator')
+               look_until = CASE WHEN %(state)s::text IN ('unconfirmed', 'needs_operator')
                                  THEN coalesce(look_until, clock_timestamp() + interval '{LOOK_FOR}')
                                  ELSE look_until END,
-               claimed_by = CASE WHEN %(state)s <> 'intended' THEN claimed_by END,
-               claimed_at = CASE WHEN %(state)s <> 'intended' THEN claimed_at END,
-               called_at = CASE WHEN %(state)s <> 'intended' THEN called_at END
+               claimed_by = CASE WHEN %(state)s::text <> 'intended' THEN claimed_by END,
+               claimed_at = CASE WHEN %(state)s::text <> 'intended' THEN claimed_at END,
+               called_at = CASE WHEN %(state)s::text <> 'intended' THEN called_at END
          WHERE id = %(id)s AND state = ANY(%(from_states)s)
-           AND (%(claimed_by)s::text IS NULL OR claimed_by = %(claimed_by)s)
+           AND (%(claimed_by)s::text IS NULL OR claimed_by = %(claimed_by)s::text)
         """,
         {
             "id": order_id,
@@ -230,14 +230,14 @@ async def decide(
     return await _one(
         conn,
         f"""
-        UPDATE provider_orders o SET decision = %(decision)s, decided_by = %(actor)s, decided_at = clock_timestamp(),
-               state = CASE %(decision)s WHEN 'adopt' THEN 'fulfilled' WHEN 'abandon' THEN 'abandoned'
+        UPDATE provider_orders o SET decision = %(decision)s::text, decided_by = %(actor)s, decided_at = clock_timestamp(),
+               state = CASE %(decision)s::text WHEN 'adopt' THEN 'fulfilled' WHEN 'abandon' THEN 'abandoned'
                             ELSE 'intended' END,
-               external_ref = CASE WHEN %(decision)s = 'adopt' THEN %(external_ref)s ELSE external_ref END,
-               arming = arming + (%(decision)s = 'not_created')::int,
-               claimed_by = CASE WHEN %(decision)s <> 'not_created' THEN claimed_by END,
-               claimed_at = CASE WHEN %(decision)s <> 'not_created' THEN claimed_at END,
-               next_look_at = CASE WHEN %(decision)s = 'abandon' THEN next_look_at END, updated_at = clock_timestamp()
+               external_ref = CASE WHEN %(decision)s::text = 'adopt' THEN %(external_ref)s::text ELSE external_ref END,
+               arming = arming + (%(decision)s::text = 'not_created')::int,
+               claimed_by = CASE WHEN %(decision)s::text <> 'not_created' THEN claimed_by END,
+               claimed_at = CASE WHEN %(decision)s::text <> 'not_created' THEN claimed_at END,
+               next_look_at = CASE WHEN %(decision)s::text = 'abandon' THEN next_look_at END, updated_at = clock_timestamp()
          WHERE id = %(id)s AND state IN ('needs_operator', 'rejected') RETURNING {ORDER}
         """,
         id=order_id,
@@ -262,10 +262,10 @@ async def _held(conn: AsyncConnection, order_id: int, external_ref: str) -> bool
     cursor = await conn.execute(
         """
         SELECT 1 FROM provider_orders o JOIN provider_orders mine ON mine.id = %(id)s AND mine.kind = o.kind
-         WHERE o.id <> mine.id AND o.external_ref = %(external_ref)s
+         WHERE o.id <> mine.id AND o.external_ref = %(external_ref)s::text
         UNION ALL
         SELECT 1 FROM vps_instances v JOIN provider_orders mine ON mine.id = %(id)s AND mine.kind = 'server'
-         WHERE v.id <> mine.vps_instance_id AND v.hostwind_id = %(external_ref)s
+         WHERE v.id <> mine.vps_instance_id AND v.hostwind_id = %(external_ref)s::text
         """,
         {"id": order_id, "external_ref": external_ref},
     )

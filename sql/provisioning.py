@@ -214,10 +214,10 @@ async def wait_run(
     return await _changed(
         conn,
         """
-        UPDATE provisioning_runs SET status = 'waiting', wait_reason = %(reason)s, wait_detail = %(detail)s,
-               resume_at = %(resume_at)s, last_wait_reason = %(reason)s, updated_at = clock_timestamp(),
-               deadline_at = CASE WHEN last_wait_reason = %(reason)s AND %(deadline_at)s::timestamptz IS NOT NULL
-                                  THEN least(deadline_at, %(deadline_at)s) ELSE %(deadline_at)s END
+        UPDATE provisioning_runs SET status = 'waiting', wait_reason = %(reason)s::text, wait_detail = %(detail)s,
+               resume_at = %(resume_at)s, last_wait_reason = %(reason)s::text, updated_at = clock_timestamp(),
+               deadline_at = CASE WHEN last_wait_reason = %(reason)s::text AND %(deadline_at)s::timestamptz IS NOT NULL
+                                  THEN least(deadline_at, %(deadline_at)s::timestamptz) ELSE %(deadline_at)s::timestamptz END
          WHERE id = %(run_id)s AND flow_run_id IS NOT DISTINCT FROM %(flow_run_id)s AND status IN ('running', 'waiting')
         """,
         run_id=run_id,
@@ -236,12 +236,12 @@ async def finish_run(
     return await _changed(
         conn,
         """
-        UPDATE provisioning_runs SET status = %(status)s,
-               last_error_message = CASE WHEN %(status)s <> 'succeeded' THEN left(%(message)s, 2000) END,
+        UPDATE provisioning_runs SET status = %(status)s::text,
+               last_error_message = CASE WHEN %(status)s::text <> 'succeeded' THEN left(%(message)s::text, 2000) END,
                wait_reason = NULL, wait_detail = NULL, resume_at = NULL, deadline_at = NULL,
                finished_at = clock_timestamp(), updated_at = clock_timestamp()
          WHERE id = %(run_id)s AND flow_run_id IS NOT DISTINCT FROM %(flow_run_id)s
-           AND status IN ('running', %(status)s)
+           AND status IN ('running', %(status)s::text)
         """,
         run_id=run_id,
         flow_run_id=flow_run_id,

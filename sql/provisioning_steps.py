@@ -98,16 +98,16 @@ async def finish_step(
         conn,
         """
         WITH answered AS (
-          UPDATE provisioning_steps s SET status = %(status)s, output = s.output || %(output)s,
-                 external_ref = coalesce(%(external_ref)s, s.external_ref), updated_at = clock_timestamp(),
-                 finished_at = CASE WHEN %(status)s IN ('succeeded', 'failed', 'skipped') THEN clock_timestamp() END
+          UPDATE provisioning_steps s SET status = %(status)s::text, output = s.output || %(output)s,
+                 external_ref = coalesce(%(external_ref)s::text, s.external_ref), updated_at = clock_timestamp(),
+                 finished_at = CASE WHEN %(status)s::text IN ('succeeded', 'failed', 'skipped') THEN clock_timestamp() END
             FROM provisioning_runs r
            WHERE s.id = %(step_id)s AND r.id = s.run_id
-             AND (%(flow_run_id)s::uuid IS NULL OR r.flow_run_id = %(flow_run_id)s)
+             AND (%(flow_run_id)s::uuid IS NULL OR r.flow_run_id = %(flow_run_id)s::uuid)
           RETURNING s.run_id),
         moved AS (
           UPDATE provisioning_runs SET idle_starts = 0, deadline_at = NULL, last_wait_reason = NULL
-           WHERE id IN (SELECT run_id FROM answered) AND status = 'running' AND %(status)s IN ('succeeded', 'skipped'))
+           WHERE id IN (SELECT run_id FROM answered) AND status = 'running' AND %(status)s::text IN ('succeeded', 'skipped'))
         SELECT run_id FROM answered
         """,
         step_id=step_id,
@@ -157,7 +157,7 @@ async def end_attempt(
         conn,
         """
         UPDATE provisioning_attempts SET outcome = %(outcome)s, error_type = %(error_type)s,
-               error_message = left(%(error_message)s, 2000), finished_at = clock_timestamp()
+               error_message = left(%(error_message)s::text, 2000), finished_at = clock_timestamp()
          WHERE step_id = %(step_id)s AND attempt_number = %(number)s AND finished_at IS NULL
         """,
         step_id=step_id,

@@ -138,7 +138,7 @@ async def move(conn: AsyncConnection, instance_id: int, *, to: str, allowed_from
         """
         WITH old AS (SELECT id, status FROM vps_instances WHERE id = %(id)s FOR UPDATE)
         UPDATE vps_instances v
-           SET status = %(to)s, updated_at = now(),
+           SET status = %(to)s::text, updated_at = now(),
                provisioned_at = coalesce(v.provisioned_at, CASE WHEN %(to)s = 'active' THEN now() END)
           FROM old WHERE v.id = old.id AND old.status = ANY(%(from)s)
         RETURNING old.status

@@ -56,7 +56,9 @@ async def test_a_dry_run_leaves_nothing_behind(empty_database: str) -> None:
 
 async def test_core_and_analytics_live_in_two_databases_as_well(empty_database: str) -> None:
     await migrate.up(empty_database, "analytics")
-    assert ask(empty_database, "SELECT to_regclass('jobs') IS NOT NULL, to_regclass('tenants') IS NULL") == [(True, True)]
+    assert ask(empty_database, "SELECT to_regclass('jobs') IS NOT NULL, to_regclass('tenants') IS NULL") == [
+        (True, True)
+    ]
 
 
 async def test_an_edited_file_is_refused(each_database: str, files: Path) -> None:

@@ -13,6 +13,8 @@ from flows.policy.verdict import Evidence, Truth, Verdict
 
 DISAGREEMENT_FAILS_AFTER: Final = timedelta(hours=24)
 MANY_LOOKUPS: Final = 8
+MAX_SHOWN: Final = 300  # characters of one value in a line that a person reads
+MAX_VALUES: Final = 4
 
 
 def judge(expected: ExpectedRecord, observations: Observations) -> Verdict:
@@ -136,5 +138,5 @@ def fix_line(expected: ExpectedRecord, verdict: Verdict, answers: Sequence[Obser
     who = next((answer for answer in answers if answer.outcome in CONCLUSIVE), None)
     serial = f", serial {who.soa_serial}" if who and who.soa_serial is not None else ""
     where = f"{same_form(expected.name)} ({who.server}{serial})" if who else same_form(expected.name)
-    found = " | ".join(verdict.found) or "nothing"
+    found = " | ".join(value[:MAX_SHOWN] for value in verdict.found[:MAX_VALUES]) or "nothing"
     return f"{expected.key}: expected {verdict.expected} · found {found} at {where} · {verdict.fix}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
+from flows.policy.names import shortened
+
 VERSION: Final = re.compile(r"v=spf1(?: |$)", re.IGNORECASE | re.ASCII)
 DIRECTIVE: Final = re.compile(r"([-+?~]?)(all|include|a|mx|ptr|ip4|ip6|exists)([:/].*)?", re.IGNORECASE | re.ASCII)
 MODIFIER: Final = re.compile(r"([a-z][a-z0-9._-]*)=(.*)", re.IGNORECASE | re.ASCII)
@@ -90,11 +92,11 @@ def add_modifier(modifiers: dict[str, str], term: str) -> None:
     """Note a `name=value` term; redirect and exp may stand once only (section 6)."""
     match = MODIFIER.fullmatch(term)
     if not match:
-        raise SpfSyntax(f"{term!r} is no mechanism and no modifier")
+        raise SpfSyntax(f"{shortened(term)} is no mechanism and no modifier")
     name, value = match[1].lower(), match[2]
     if name not in {"redirect", "exp"}:
         if not is_macro_string(value):
-            raise SpfSyntax(f"{term!r} has a broken macro")
+            raise SpfSyntax(f"{shortened(term)} has a broken macro")
         return
     if name in modifiers:
         raise SpfSyntax(f"{name}= stands twice")
@@ -106,7 +108,7 @@ def directive(term: str, qualifier: str, name: str, rest: str | None) -> Directi
     name, qualifier, rest = name.lower(), qualifier or "+", rest or ""
     if name == "all":
         if rest:
-            raise SpfSyntax(f"{term!r}: all takes no argument")
+            raise SpfSyntax(f"{shortened(term)}: all takes no argument")
         return Directive(term, qualifier, name)
     if name in {"ip4", "ip6"}:
         return Directive(term, qualifier, name, network=network(term, name, rest))
@@ -116,7 +118,7 @@ def directive(term: str, qualifier: str, name: str, rest: str | None) -> Directi
     if not rest and name not in NEEDS_DOMAIN:
         return Directive(term, qualifier, name, None, None, prefix_4, prefix_6)
     if not rest.startswith(":"):
-        raise SpfSyntax(f"{term!r} has no domain where one must stand")
+        raise SpfSyntax(f"{shortened(term)} has no domain where one must stand")
     return Directive(term, qualifier, name, domain_spec(rest[1:], term), None, prefix_4, prefix_6)
 
 
@@ -124,10 +126,10 @@ def without_prefixes(term: str, rest: str) -> tuple[str, int, int]:
     """Split `:domain/24//64` into the part before the slashes and both prefix lengths."""
     match = DUAL_CIDR.fullmatch(rest)
     if not match:
-        raise SpfSyntax(f"{term!r} has a prefix length that is no number")
+        raise SpfSyntax(f"{shortened(term)} has a prefix length that is no number")
     prefix_4, prefix_6 = int(match[2] or BITS_4), int(match[3] or BITS_6)
     if prefix_4 > BITS_4 or prefix_6 > BITS_6:
-        raise SpfSyntax(f"{term!r} has a prefix length beyond the address")
+        raise SpfSyntax(f"{shortened(term)} has a prefix length beyond the address")
     return match[1], prefix_4, prefix_6
 
 
@@ -135,21 +137,21 @@ def network(term: str, name: str, rest: str) -> Network:
     """The addresses of an ip4 or ip6 mechanism."""
     match = (CIDR_4 if name == "ip4" else CIDR_6).fullmatch(rest.removeprefix(":"))
     if not rest.startswith(":") or not match or "%" in rest:
-        raise SpfSyntax(f"{term!r} has no address where one must stand")
+        raise SpfSyntax(f"{shortened(term)} has no address where one must stand")
     try:
         if name == "ip4":
             return IPv4Network((match[1], int(match[2] or BITS_4)), strict=False)
         return IPv6Network((match[1], int(match[2] or BITS_6)), strict=False)
     except ValueError:
-        raise SpfSyntax(f"{term!r} has no valid address or prefix length") from None
+        raise SpfSyntax(f"{shortened(term)} has no valid address or prefix length") from None
 
 
 def domain_spec(text: str, term: str) -> str:
     """Checked domain-spec (section 7.1): a macro string that ends in a top label or a macro."""
     if not is_macro_string(text) or EXPLANATION_LETTER.search(text):
-        raise SpfSyntax(f"{term!r} has a broken macro or character")
+        raise SpfSyntax(f"{shortened(term)} has a broken macro or character")
     if not ends_in_domain(text):
-        raise SpfSyntax(f"{term!r} does not end in a domain name")
+        raise SpfSyntax(f"{shortened(term)} does not end in a domain name")
     return text
 
 
