@@ -153,7 +153,8 @@ async def mark(
     cursor = await conn.execute(
         f"""
         UPDATE provider_orders SET state = %(state)s::text, evidence = evidence || %(evidence)s,
-               external_ref = coalesce(%(external_ref)s::text, external_ref), reason = coalesce(%(reason)s::text, reason),
+               external_ref = coalesce(%(external_ref)s::text, external_ref),
+               reason = coalesce(%(reason)s::text, reason),
                next_look_at = %(next_look_at)s, updated_at = clock_timestamp(),
                look_until = CASE WHEN %(state)s::text IN ('unconfirmed', 'needs_operator')
                                  THEN coalesce(look_until, clock_timestamp() + interval '{LOOK_FOR}')
@@ -230,14 +231,16 @@ async def decide(
     return await _one(
         conn,
         f"""
-        UPDATE provider_orders o SET decision = %(decision)s::text, decided_by = %(actor)s, decided_at = clock_timestamp(),
+        UPDATE provider_orders o SET decision = %(decision)s::text, decided_by = %(actor)s,
+               decided_at = clock_timestamp(),
                state = CASE %(decision)s::text WHEN 'adopt' THEN 'fulfilled' WHEN 'abandon' THEN 'abandoned'
                             ELSE 'intended' END,
                external_ref = CASE WHEN %(decision)s::text = 'adopt' THEN %(external_ref)s::text ELSE external_ref END,
                arming = arming + (%(decision)s::text = 'not_created')::int,
                claimed_by = CASE WHEN %(decision)s::text <> 'not_created' THEN claimed_by END,
                claimed_at = CASE WHEN %(decision)s::text <> 'not_created' THEN claimed_at END,
-               next_look_at = CASE WHEN %(decision)s::text = 'abandon' THEN next_look_at END, updated_at = clock_timestamp()
+               next_look_at = CASE WHEN %(decision)s::text = 'abandon' THEN next_look_at END,
+               updated_at = clock_timestamp()
          WHERE id = %(id)s AND state IN ('needs_operator', 'rejected') RETURNING {ORDER}
         """,
         id=order_id,

@@ -217,7 +217,8 @@ async def wait_run(
         UPDATE provisioning_runs SET status = 'waiting', wait_reason = %(reason)s::text, wait_detail = %(detail)s,
                resume_at = %(resume_at)s, last_wait_reason = %(reason)s::text, updated_at = clock_timestamp(),
                deadline_at = CASE WHEN last_wait_reason = %(reason)s::text AND %(deadline_at)s::timestamptz IS NOT NULL
-                                  THEN least(deadline_at, %(deadline_at)s::timestamptz) ELSE %(deadline_at)s::timestamptz END
+                                  THEN least(deadline_at, %(deadline_at)s::timestamptz)
+                                  ELSE %(deadline_at)s::timestamptz END
          WHERE id = %(run_id)s AND flow_run_id IS NOT DISTINCT FROM %(flow_run_id)s AND status IN ('running', 'waiting')
         """,
         run_id=run_id,

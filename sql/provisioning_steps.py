@@ -100,14 +100,16 @@ async def finish_step(
         WITH answered AS (
           UPDATE provisioning_steps s SET status = %(status)s::text, output = s.output || %(output)s,
                  external_ref = coalesce(%(external_ref)s::text, s.external_ref), updated_at = clock_timestamp(),
-                 finished_at = CASE WHEN %(status)s::text IN ('succeeded', 'failed', 'skipped') THEN clock_timestamp() END
+                 finished_at = CASE WHEN %(status)s::text IN ('succeeded', 'failed', 'skipped')
+                                    THEN clock_timestamp() END
             FROM provisioning_runs r
            WHERE s.id = %(step_id)s AND r.id = s.run_id
              AND (%(flow_run_id)s::uuid IS NULL OR r.flow_run_id = %(flow_run_id)s::uuid)
           RETURNING s.run_id),
         moved AS (
           UPDATE provisioning_runs SET idle_starts = 0, deadline_at = NULL, last_wait_reason = NULL
-           WHERE id IN (SELECT run_id FROM answered) AND status = 'running' AND %(status)s::text IN ('succeeded', 'skipped'))
+           WHERE id IN (SELECT run_id FROM answered) AND status = 'running'
+             AND %(status)s::text IN ('succeeded', 'skipped'))
         SELECT run_id FROM answered
         """,
         step_id=step_id,

@@ -73,8 +73,10 @@ MUTATIONS = {
         "payments: the orchestrator sees 0 of 2 rows",
     ),
     "a key without the tenant": (
-        "ALTER TABLE campaigns DROP CONSTRAINT campaigns_template_id_fkey,"
-        " ADD CONSTRAINT campaigns_template_id_fkey FOREIGN KEY (template_id) REFERENCES templates (id)",
+        (
+            "ALTER TABLE campaigns DROP CONSTRAINT campaigns_template_id_fkey,"
+            " ADD CONSTRAINT campaigns_template_id_fkey FOREIGN KEY (template_id) REFERENCES templates (id)"
+        ),
         "campaigns: campaigns_template_id_fkey may lead to another tenant's row of templates",
     ),
     "a key without an index": (

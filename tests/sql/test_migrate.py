@@ -205,10 +205,14 @@ async def test_two_migrators_at_once_apply_each_file_once(empty_database: str) -
     assert sorted(len(moved) for moved in both) == [0, len(migrations_of("core"))]
 
 
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=ROOT, text=True)
+
+
 async def test_a_killed_migrator_leaves_whole_files_and_a_free_lock(empty_database: str, files: Path) -> None:
     slow = files / "core" / "0003_tenant_keys.sql"
     slow.write_text(slow.read_text() + "SELECT pg_sleep(60);\n")
-    child = subprocess.Popen([sys.executable, "-c", KILLED_MIGRATOR, empty_database, str(files)], cwd=ROOT)
+    child = start(KILLED_MIGRATOR, empty_database, str(files))
     try:
         await until(empty_database, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
         os.kill(child.pid, signal.SIGKILL)

@@ -25,27 +25,35 @@ async def test_an_empty_database_has_no_findings(empty_database: str) -> None:
     [
         ("INSERT INTO leads (email) VALUES ('x@acme.example')", "leads", "1 rows without a tenant: 1"),
         (
-            "INSERT INTO tenants (name) VALUES ('a');"
-            "INSERT INTO domains (tenant_id, domain_name) VALUES (1, 'Acme.example'), (1, 'acme.example')",
+            (
+                "INSERT INTO tenants (name) VALUES ('a');"
+                "INSERT INTO domains (tenant_id, domain_name) VALUES (1, 'Acme.example'), (1, 'acme.example')"
+            ),
             "domains",
             "two spellings of one tenant: acme.example",
         ),
         (
-            "INSERT INTO tenants (name) VALUES ('a');"
-            "INSERT INTO email_accounts (tenant_id, email_address) VALUES (1, 'A@acme.example'), (1, 'a@acme.example')",
+            (
+                "INSERT INTO tenants (name) VALUES ('a');"
+                "INSERT INTO email_accounts (tenant_id, email_address) VALUES (1, 'A@acme.example'), (1, 'a@acme.example')"
+            ),
             "email_accounts",
             "a@acme.example",
         ),
         (
-            "INSERT INTO tenants (name) VALUES ('a'), ('b');"
-            "INSERT INTO templates (tenant_id, template_name, content) VALUES (1, 't', 'c');"
-            "INSERT INTO campaigns (tenant_id, campaign_name, template_id) VALUES (2, 'c', 1)",
+            (
+                "INSERT INTO tenants (name) VALUES ('a'), ('b');"
+                "INSERT INTO templates (tenant_id, template_name, content) VALUES (1, 't', 'c');"
+                "INSERT INTO campaigns (tenant_id, campaign_name, template_id) VALUES (2, 'c', 1)"
+            ),
             "campaigns",
             "another tenant's template: 1",
         ),
         (
-            "INSERT INTO tenants (name) VALUES ('a'), ('b');"
-            "INSERT INTO smtp_ip_addresses (tenant_id, ip_address) VALUES (1, '198.51.100.7'), (2, '198.51.100.7')",
+            (
+                "INSERT INTO tenants (name) VALUES ('a'), ('b');"
+                "INSERT INTO smtp_ip_addresses (tenant_id, ip_address) VALUES (1, '198.51.100.7'), (2, '198.51.100.7')"
+            ),
             "smtp_ip_addresses",
             "two live rows hold: 198.51.100.7",
         ),
