@@ -23,6 +23,7 @@ MAX_LOOKUPS: Final = 10  # section 4.6.4
 MAX_VOIDS: Final = 2
 MAX_EXCHANGES: Final = 10
 MAX_PTR_NAMES: Final = 10
+MAX_PROBLEM: Final = 200  # characters of a text that somebody else wrote
 MAX_LABEL: Final = 63
 MAX_NAME: Final = 253
 
@@ -163,9 +164,9 @@ async def settled(walk: Walk, domain: str) -> tuple[Found, str]:
     try:
         return await at_domain(walk, domain), ""
     except Inconclusive as error:
-        return Found(SpfOutcome.TEMPERROR), str(error)
+        return Found(SpfOutcome.TEMPERROR), str(error)[:MAX_PROBLEM]
     except (Broken, SpfSyntax) as error:
-        return Found(SpfOutcome.PERMERROR), str(error)
+        return Found(SpfOutcome.PERMERROR), str(error)[:MAX_PROBLEM]
 
 
 async def at_domain(walk: Walk, domain: str) -> Found:
