@@ -55,6 +55,8 @@ class Front:
         """Close the door and every connection."""
         self._stopped = True
         self.released.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         self._thread.join()
         self._hang_up()
 

@@ -13,6 +13,7 @@ from sandbox.hostwinds.emulator import Emulator
 from sandbox.hostwinds.faults import Fault
 from sandbox.hostwinds.hooks import HOOKS
 
+GLANCE_SECONDS = 0.02  # between looks at whether to stop
 WORDS = frozenset({"do", "name", "action", "label", "times", "after"})
 
 
@@ -49,7 +50,7 @@ class Switchboard:
         self._server = socketserver.ThreadingUnixStreamServer(str(path), Line)
         self._server.daemon_threads = True
         path.chmod(0o600)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(GLANCE_SECONDS,), name="admin", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
