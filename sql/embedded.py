@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BufferedRandom
@@ -83,21 +83,24 @@ def embedded_dsn(
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(folder, _reachable_binaries(folder, binaries or _wheel_binaries()), _account())
-    with _start_lock(folder):
-        if folder not in _in_use:
-            _in_use[folder] = (cluster, _hold(folder))
-            atexit.register(let_go, folder)
+    with _start_lock(folder), ExitStack() as unless_started:
+        held = _hold(folder)  # before the start, so that nobody stops what we are about to use
+        unless_started.callback(held.close)
         if not _answers(cluster):
             _create(cluster)
             _start(cluster, options)
         _ensure_database(cluster, database)
+        if folder not in _in_use:
+            unless_started.pop_all()
+            _in_use[folder] = (cluster, held)
+            atexit.register(let_go, folder)
     return cluster.dsn(database)
 
 
 def let_go(folder: Path) -> None:
     """This process needs the cluster no longer; the last to say so stops the server."""
     folder = folder.expanduser().resolve()
-    if folder not in _in_use:
+    if folder not in _in_use or not folder.exists():
         return
     with _start_lock(folder):
         cluster, held = _in_use.pop(folder)

@@ -90,8 +90,8 @@ async def _add(conn: AsyncConnection, preset: Shipped) -> int:
     cursor = await conn.execute(
         """
         INSERT INTO policy_presets (kind, name, version, body, is_default, created_by)
-        VALUES (%(kind)s, %(name)s, %(version)s, %(body)s,
-                NOT EXISTS (SELECT FROM policy_presets WHERE kind = %(kind)s AND is_default), 'shipped')
+        VALUES (%(kind)s::text, %(name)s, %(version)s, %(body)s,
+                NOT EXISTS (SELECT FROM policy_presets WHERE kind = %(kind)s::text AND is_default), 'shipped')
         ON CONFLICT (kind, name, version) DO NOTHING
         """,
         {"kind": preset.kind, "name": preset.name, "version": preset.version, "body": Jsonb(dict(preset.body))},

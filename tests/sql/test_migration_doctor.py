@@ -35,7 +35,8 @@ async def test_an_empty_database_has_no_findings(empty_database: str) -> None:
         (
             (
                 "INSERT INTO tenants (name) VALUES ('a');"
-                "INSERT INTO email_accounts (tenant_id, email_address) VALUES (1, 'A@acme.example'), (1, 'a@acme.example')"
+                "INSERT INTO email_accounts (tenant_id, email_address)"
+                " VALUES (1, 'A@acme.example'), (1, 'a@acme.example')"
             ),
             "email_accounts",
             "a@acme.example",
