@@ -79,6 +79,7 @@ class Component:
     gone: tuple[str, ...] = ()  # paths that must not exist
     units: tuple[Unit, ...] = ()
     check: str = ""  # shell; validates what was written before any service reads it
+    ports: tuple[str, ...] = ()  # address:port where it listens: an active unit alone proves nothing
     settle: str = ""  # shell; makes running services take the files without dropping a connection
     armed: bool = False
 

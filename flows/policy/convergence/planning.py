@@ -45,6 +45,7 @@ class _Todo:
     gone: tuple[str, ...]
     broken: tuple[Condition, ...]
     units: tuple[Unit, ...]
+    silent: tuple[str, ...]  # ports where nobody listens
     resumed: bool  # a dead run left it half done: nobody knows how far it came
 
     @property
@@ -55,7 +56,9 @@ class _Todo:
     @property
     def summary(self) -> str:
         names = (*(file.path for file in self.files), *self.gone, *(condition.key for condition in self.broken))
-        return _listed((*names, *(unit.name for unit in self.units))) + (" (resumed)" if self.resumed else "")
+        return _listed((*names, *(unit.name for unit in self.units), *self.silent)) + (
+            " (resumed)" if self.resumed else ""
+        )
 
 
 def _todo(component: Component, facts: Facts) -> _Todo | None:
@@ -65,9 +68,10 @@ def _todo(component: Component, facts: Facts) -> _Todo | None:
         gone=tuple(path for path in component.gone if path in facts.present),
         broken=tuple(c for c in conditions if f"{component.name}/{c.key}" not in facts.holds),
         units=tuple(unit for unit in component.units if not _stands(unit, facts)),
+        silent=tuple(port for port in component.ports if port not in facts.listening),
         resumed=component.name in facts.pending,
     )
-    if not (todo.written or todo.broken or todo.units):
+    if not (todo.written or todo.broken or todo.units or todo.silent):
         return None
     return todo
 
@@ -104,12 +108,12 @@ def _services(component: Component, todo: _Todo, facts: Facts) -> list[str]:
     moved = todo.written or any(condition.settles for condition in todo.broken)
     on = [unit for unit in component.units if unit.active]
     runs = any(_is_active(unit, facts) for unit in on)
-    restart = moved and (todo.resumed or not runs or any(file.restart for file in todo.files))
+    restart = bool(todo.silent) or (moved and (todo.resumed or not runs or any(file.restart for file in todo.files)))
     lines = [f"unit_off {unit.name}" for unit in component.units if not unit.active]
     lines += [f"unit_on {unit.name} {unit.asked} {'restart' if restart else 'start'}" for unit in on]
     if component.settle and moved and not (restart and on):
         lines.append(f"settled {shlex.quote(component.settle)}")
-    return lines
+    return [*lines, *(f"listening {port}" for port in component.ports)]
 
 
 def _cured(condition: Condition) -> str:

@@ -143,6 +143,15 @@ unit_on() { # name, unit to ask, then start or restart
     done
 }
 
+listening() { # address:port
+    tries=0
+    until ss -Hltn | grep -qF " $1 "; do
+        tries=$((tries + 1))
+        [ $tries -lt 50 ] || refuse $NEVER "port-$1" "nobody listens there"
+        sleep 0.2
+    done
+}
+
 unit_off() { # masked, since disabling runs the scripts of another init system for seconds
     systemctl -q --no-reload mask "$1" || refuse $NEVER "unit-$1" "cannot be masked"
     systemctl stop "$1" 9>&- 2>/dev/null

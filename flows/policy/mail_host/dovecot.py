@@ -22,6 +22,7 @@ def component(host: MailHost) -> Component:
             File("/etc/dovecot/penguin-users", users(host).encode(), mode="640", owner="root:dovecot"),
         ),
         check="doveconf -n >/dev/null",
+        ports=("0.0.0.0:993",),
         settle="systemctl reload dovecot",
         units=(Unit("dovecot"),),
     )

@@ -51,6 +51,7 @@ def resolver(host: MailHost) -> Component:
         "resolver",
         files=(File("/etc/unbound/unbound.conf", settings.encode(), restart=True),),
         check="unbound-checkconf",
+        ports=("127.0.0.1:53",),
         settle="systemctl reload unbound",
         units=(Unit("unbound"),),
     )

@@ -24,6 +24,7 @@ def component(host: MailHost) -> Component:
         files=(*files, File("/etc/systemd/system/penguin-dkim@.service", text("penguin-dkim@.service").encode())),
         before=(_no_strays(tuple(keys)),),
         check=_check(tuple(keys)),
+        ports=tuple(f"127.0.0.1:{port}" for port in PORTS.values()),
         settle=" && ".join(f"systemctl reload {_unit(kind)}" for kind in ALGORITHMS),
         units=(Unit("opendkim", enabled=False, active=False), *(Unit(_unit(kind)) for kind in ALGORITHMS)),
     )

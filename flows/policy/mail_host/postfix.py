@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from flows.policy.convergence import Component, File, Unit
+from flows.policy.convergence import Component, Condition, File, Unit
 from flows.policy.host_files import filled, text
 from flows.policy.mail_host.nouns import MailDomain, MailHost, SendingAddress
 from flows.policy.mail_host.opendkim import PORTS
@@ -11,6 +11,7 @@ from flows.policy.mail_host.opendkim import PORTS
 FOLDER = "/etc/postfix/penguin"
 ROLES = ("postmaster", "abuse")  # RFC 2142; feedback loops are enrolled by them
 VERP = "b"  # return paths are b+<token>@bounce.<domain>
+LISTENS = ("0.0.0.0:25", "0.0.0.0:465", "0.0.0.0:587")
 TRANSPORT = re.compile(r"smtp-ip[0-9]+")
 
 
@@ -28,6 +29,8 @@ def component(host: MailHost) -> Component:
     files = tuple(_map(name, entries) for name, entries in maps.items())
     return Component(
         "postfix",
+        # Postfix dies of a reload that takes IPv6 away from it, and systemd goes on calling it active.
+        before=(Condition("ipv4-only", "! ss -Hltn | grep -qF ' [::]:25 '", "systemctl stop postfix@-"),),
         files=(
             File("/etc/postfix/main.cf", _main(host).encode()),
             File("/etc/postfix/master.cf", _master(host.addresses).encode()),
@@ -35,6 +38,7 @@ def component(host: MailHost) -> Component:
             *files,
         ),
         check=f"postfix check && postmap -q 'From: <x@{host.hostname}>' pcre:{FOLDER}/header_checks >/dev/null",
+        ports=LISTENS,
         settle="postfix reload",
         units=(Unit("postfix", probe="postfix@-"),),
     )
