@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sandbox import emulation, prerequisites
+from sandbox import prerequisites
 from sandbox.commands import CommandFailed
 from sandbox.environment import settings_of
 from sandbox.hosts import NoSuchHost
@@ -38,7 +38,7 @@ def _up(asked: argparse.Namespace) -> int:
     if found:
         return _print_lacks(found)
     say: Callable[[str], None] = _to_stderr if asked.json else _to_stdout
-    World.up(asked.world, emulator=not asked.no_emulator and emulation.available(), say=say)
+    World.up(asked.world, emulator=not asked.no_emulator, say=say)
     if asked.json:
         print(json.dumps(_world(asked).info, indent=2))
     return 0
@@ -51,14 +51,17 @@ def _down(asked: argparse.Namespace) -> int:
 
 def _status(asked: argparse.Namespace) -> int:
     world = _world(asked)
-    rows = [{**note, "running": world.hosts.running(note["name"])} for note in world.state.noted("host")]
+    rows: list[dict[str, Any]] = [
+        {**note, "running": world.hosts.running(note["name"])} for note in world.state.noted("host")
+    ]
     if asked.json:
         print(json.dumps({"info": world.info, "hosts": rows}, indent=2))
         return 0
     print(f"world {world.state.world}: {world.state.folder}/info.json")
     for row in rows:
         state = "running" if row["running"] else "off"
-        print(f"{row['name']:<20} {state:<8} {row['image']:<9} {','.join(row['addresses']):<42} {row['hostname']}")
+        addresses = ", ".join(map(str, row["addresses"]))
+        print(f"{row['name']:<20} {state:<8} {row['image']:<9} {addresses:<42} {row['hostname']}")
     return 0
 
 

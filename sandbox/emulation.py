@@ -1,68 +1,56 @@
-"""Runs the Hostwinds emulator as a process of the world: it listens in the control room and boots hosts outside it."""
+"""Starts the Hostwinds emulator of a world: it listens in the control room and boots hosts outside it."""
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.network import CONTROL
-from sandbox.state import process
+from sandbox.state import process, write_whole
 
 if TYPE_CHECKING:
     from sandbox.state import State
 
 API_PORT = 8080
+API_PATH = "/cloud/api.php"
 START_LIMIT_SECONDS = 20.0
 CHECKOUT = Path(__file__).parents[1]
+NAME = "emulator"
 
 
-def available() -> bool:
-    """Tell whether this checkout has the emulator."""
-    return find_spec("sandbox.hostwinds.server") is not None
+def api_url() -> str:
+    """Give the address of the API, as it is from the control room."""
+    return f"http://{CONTROL}:{API_PORT}{API_PATH}"
+
+
+def admin_socket(state: State) -> Path:
+    """Give the path of the socket that takes faults and hooks."""
+    return state.folder / NAME / "admin.sock"
 
 
 def start_emulator(state: State, api_key: str) -> None:
     """Start the emulator in a session of its own and wait until its admin socket is there; raise TimeoutError."""
-    folder = state.folder / "emulator"
+    folder = state.folder / NAME
     folder.mkdir(exist_ok=True)
-    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "SANDBOX_API_KEY": api_key}
+    write_whole(folder / "api-key", api_key, 0o600)
+    words = [sys.executable, "-m", "sandbox.hostwinds", "--listen", f"{CONTROL}:{API_PORT}"]
+    words += ["--hosts", str(state.folder), "--admin", str(admin_socket(state)), "--key-file", str(folder / "api-key")]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     nowhere = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     streams = [(os.POSIX_SPAWN_DUP2, nowhere, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
-    words = [sys.executable, "-m", "sandbox.emulation", str(state.folder)]
-    pid = os.posix_spawn(sys.executable, words, env, file_actions=streams, setsid=True)
-    started = process(pid)
-    state.note("process", "emulator", pid=pid, started=started.started if started else 0)
+    env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(CHECKOUT)}
+    state.note("process", NAME, pid=0, started=0)
+    started = process(os.posix_spawn(sys.executable, words, env, file_actions=streams, setsid=True))
+    if started:
+        state.note("process", NAME, pid=started.pid, started=started.started)
     os.close(log)
     os.close(nowhere)
     deadline = time.monotonic() + START_LIMIT_SECONDS
-    while not (folder / "admin.sock").exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the emulator did not start: see {folder}/log")
+    while not admin_socket(state).exists():
+        if time.monotonic() > deadline or not (started and started.alive()):
+            raise TimeoutError(f"the emulator did not start: {(folder / 'log').read_text()[-500:]}")
         threading.Event().wait(0.02)
-
-
-def serve_world(folder: Path) -> None:
-    """Serve the API for the world in this folder until the process is ended."""
-    from sandbox.hostwinds import server  # noqa: PLC0415 - only this process needs it
-    from sandbox.world import World  # noqa: PLC0415 - world.py starts this module's process
-
-    world = World.attach(folder)
-    with world.enter_control():
-        listener = socket.create_server((str(CONTROL), API_PORT))
-    server.serve(
-        listener,
-        folder / "emulator" / "admin.sock",
-        world,
-        server.EmulatorConfig(api_key=os.environ["SANDBOX_API_KEY"]),
-    )
-
-
-if __name__ == "__main__":
-    serve_world(Path(sys.argv[1]))

@@ -1,11 +1,41 @@
-"""The product's settings for a world: production code never asks where it is, it only reads these."""
+"""What a program needs to know of a world, and the same as the product's settings: it never asks where it is."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sandbox.network import CONTROL
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """All that a program needs to know of a world; written as info.json, secrets included."""
+
+    world: str
+    api_url: str
+    api_key: str = field(repr=False)
+    admin_socket: str
+    resolver: str
+    authoritative: str
+    tsig: dict[str, str] = field(repr=False)
+    ca_file: str
+    ca_key_file: str
+    control_namespace: str
+    log_dir: str
+    state_dir: str
+    receivers: list[dict[str, Any]] = field(repr=False)
+    port25_probe_hosts: list[str]
+    server_networks: list[str]
+    template: str
+    rid: str
+    location_id: str
+
+    def as_json(self) -> str:
+        """Write it as indented JSON."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
 
 # Time in the world runs for people who wait: what takes a provider minutes takes its emulator a second.
 SHORT_WAITS = {

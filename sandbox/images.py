@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sandbox.commands import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     _Build = Callable[[Path], None]
 
@@ -95,7 +95,7 @@ def _recipe(image: str) -> str:
 
 
 @contextlib.contextmanager
-def _builders_turn(cache: Path) -> Iterator[None]:
+def _builders_turn(cache: Path) -> Generator[None]:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -111,13 +111,12 @@ def _ensure_part(cache: Path, part: str, ingredients: Iterable[str], build: _Bui
     finished = cache / f"{part}-{key}-{int(time.time())}"
     partial = finished.with_name(finished.name + ".partial")
     for left_over in cache.glob(f"{part}-*.partial"):
-        _discard(left_over)
+        _discard_partial(left_over)
     partial.mkdir()
     print(f"building image part {part}", flush=True)
     build(partial)
     partial.rename(finished)
-    for superseded in _builds(cache, f"{part}-")[:-KEPT_BUILDS]:
-        _discard(superseded)
+    _discard_superseded(cache, part)
     return finished
 
 
@@ -134,16 +133,20 @@ def _age_days(build: Path) -> float:
     return (time.time() - _made_at(build)) / 86400
 
 
-def _discard(build: Path) -> None:
-    """Remove a build; one that a world still has mounted loses its name but serves on until that world is down."""
-    for mount in _mounts_below(build):
+def _discard_superseded(cache: Path, part: str) -> None:
+    """Keep the newest builds of a part; while any world stands on this cache, keep them all: it may stand on these."""
+    if f"{cache}/" in Path("/proc/self/mounts").read_text():
+        return
+    for superseded in _builds(cache, f"{part}-")[:-KEPT_BUILDS]:
+        shutil.rmtree(superseded)
+
+
+def _discard_partial(build: Path) -> None:
+    """Remove what a builder left that died, mounts first."""
+    mounted = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    for mount in sorted((point for point in mounted if point.startswith(f"{build}/")), reverse=True):
         run("umount", "--lazy", mount)
     shutil.rmtree(build, ignore_errors=True)
-
-
-def _mounts_below(path: Path) -> list[str]:
-    mounted = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
-    return sorted((point for point in mounted if point.startswith(f"{path}/")), reverse=True)
 
 
 def _build_base(to: Path) -> None:
@@ -224,7 +227,7 @@ def _in_tree(tree: Path, *words: str) -> None:
 
 
 @contextlib.contextmanager
-def _overlay(lower: Path, work: Path) -> Iterator[Path]:
+def _overlay(lower: Path, work: Path) -> Generator[Path]:
     for folder in ("up", "wk", "root"):
         (work / folder).mkdir(parents=True)
     options = f"lowerdir={lower},upperdir={work}/up,workdir={work}/wk"
@@ -233,7 +236,7 @@ def _overlay(lower: Path, work: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _mounted(*arguments: str | Path) -> Iterator[Path]:
+def _mounted(*arguments: str | Path) -> Generator[Path]:
     point = Path(arguments[-1])
     run("mount", *map(str, arguments))
     try:

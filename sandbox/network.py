@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sandbox.commands import attempt, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from sandbox.state import State
 
@@ -133,7 +133,7 @@ class Network:
         run("ip", "netns", "exec", self.switch, "nft", "-f", "-", stdin=change.encode())
 
     @contextlib.contextmanager
-    def enter_control(self) -> Iterator[None]:
+    def enter_control(self) -> Generator[None]:
         """Move this thread into the control room; a socket opened there stays there."""
         with entered(self.control):
             yield
@@ -155,7 +155,7 @@ class Network:
 
 
 @contextlib.contextmanager
-def entered(namespace: str) -> Iterator[None]:
+def entered(namespace: str) -> Generator[None]:
     """Move this thread into a network namespace and always back: a pool's thread must not stay behind."""
     with _opened("/proc/thread-self/ns/net") as home, _opened(f"/run/netns/{namespace}") as away:
         _set_namespace(away)
@@ -166,7 +166,7 @@ def entered(namespace: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _opened(path: str) -> Generator[int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 DEFAULT_WORLD = "lab"
 ROOT = Path("/var/lib/penguinmails-sandbox")
@@ -42,6 +42,12 @@ def process(pid: int) -> Process | None:
     """Look up a running process; None when there is none of that number."""
     fields = _stat_fields(pid)
     return Process(pid, int(fields[START_TIME_FIELD - 3])) if fields else None
+
+
+def parent(pid: int) -> int:
+    """Return the number of a process's parent; 0 when it is gone or has none."""
+    fields = _stat_fields(pid)
+    return int(fields[1]) if fields else 0
 
 
 def children(pid: int) -> list[int]:
@@ -101,7 +107,7 @@ class State:
         return any((self.folder / "objects").glob("*.json"))
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Generator[None]:
         """Hold the world's lock while it is raised or taken down; raise WorldBusy after a minute's wait."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the folder, not in it: the folder is removed while the lock is held.

@@ -4,66 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
-import shutil
-import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox.certificates import Authority
-from sandbox.emulation import API_PORT, start_emulator
+from sandbox.emulation import admin_socket, api_url, start_emulator
+from sandbox.environment import Info
 from sandbox.hosts import HostPlan, NspawnHosts
 from sandbox.images import Images, ensure_images
-from sandbox.network import CONTROL, CONTROL_NAME, SERVER_NETWORK, SWITCH_NAME, Network, addresses_of
+from sandbox.network import (
+    AUTHORITATIVE,
+    CONTROL,
+    RESOLVER,
+    SERVER_NETWORK,
+    Network,
+    addresses_of,
+)
 from sandbox.receivers import Receiver, bigmail
-from sandbox.state import DEFAULT_WORLD, Process, State, write_whole
+from sandbox.state import DEFAULT_WORLD, State, write_whole
+from sandbox.teardown import is_whole, take_down
 from sandbox.zones import UpdateKey, Zones, first_zones
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from sandbox.zones import Replacement
 
-API_PATH = "/cloud/api.php"
-END_LIMIT_SECONDS = 2.0
+JOURNAL = "journalctl --no-pager -o short-iso -b"
+MAIL_LOG = "[ ! -e /var/log/mail.log ] || { echo --- mail.log; cat /var/log/mail.log; }"
 
 
 class NotUp(RuntimeError):
     """There is no finished world of this name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """All that a program needs to know of a world; written as info.json, secrets included."""
-
-    world: str
-    api_url: str
-    api_key: str = field(repr=False)
-    admin_socket: str
-    resolver: str
-    authoritative: str
-    tsig: dict[str, str] = field(repr=False)
-    ca_file: str
-    ca_key_file: str
-    control_namespace: str
-    log_dir: str
-    state_dir: str
-    receivers: list[dict[str, Any]] = field(repr=False)
-    port25_probe_hosts: list[str]
-    server_networks: list[str]
-    template: str
-    rid: str
-    location_id: str
-
-    def as_json(self) -> str:
-        """Write it as indented JSON."""
-        return json.dumps(asdict(self), indent=2) + "\n"
 
 
 class World:
@@ -85,12 +62,12 @@ class World:
         state = State(name)
         images = ensure_images()
         with state.alone():
-            if _is_whole(state):
+            if is_whole(state):
                 say(f"world {name} is up already")
                 return cls.attach(state.folder)
             if state.left_over or state.folder.exists():
                 say(f"world {name}: removing what an earlier run left")
-                _take_down(state, say)
+                take_down(state, say)
             world = cls(state, lambda: images, UpdateKey.fresh(), {"bigmail": secrets.token_urlsafe(12)})
             world._raise(images, emulator=emulator, say=say)
             return world
@@ -120,12 +97,12 @@ class World:
         """Remove everything a world made, whether it was finished or not; safe to repeat."""
         state = State(name)
         with state.alone():
-            _take_down(state, say)
+            take_down(state, say)
 
     def down(self, say: Callable[[str], None] = print) -> None:
         """Remove everything this world made; safe to repeat."""
         with self.state.alone():
-            _take_down(self.state, say)
+            take_down(self.state, say)
 
     def create_host(
         self,
@@ -203,12 +180,11 @@ class World:
         console = self.state.host_folder(host) / "console.log"
         text = f"--- console\n{console.read_text(errors='replace')}" if console.exists() else ""
         if self.hosts.running(host):
-            script = "journalctl --no-pager -o short-iso -b; [ ! -e /var/log/mail.log ] || { echo --- mail.log; cat /var/log/mail.log; }"
-            text += "--- journal\n" + self.exec(host, script)[1].decode(errors="replace")
+            text += "--- journal\n" + self.exec(host, f"{JOURNAL}; {MAIL_LOG}")[1].decode(errors="replace")
         return text
 
     @contextlib.contextmanager
-    def enter_control(self) -> Iterator[None]:
+    def enter_control(self) -> Generator[None]:
         """Move this thread into the control room."""
         with self.network.enter_control():
             yield
@@ -232,7 +208,7 @@ class World:
         api_key = secrets.token_hex(16)
         if emulator:
             start_emulator(self.state, api_key)
-            tell(f"Hostwinds emulator http://{CONTROL}:{API_PORT}{API_PATH}")
+            tell(f"Hostwinds emulator {api_url()}")
         write_whole(self.state.folder / "info.json", self._info(api_key).as_json(), 0o600)
         tell(f"world {self.state.world} is up: {self.state.folder}/info.json")
 
@@ -240,7 +216,7 @@ class World:
         receivers = {one.provider.domain: one.provider.records() for one in self._receivers.values()}
         pointers = [record for one in self._receivers.values() for record in one.provider.pointers()]
         self.zones.make(first_zones(receivers, pointers))
-        tell("host dns: resolver 203.0.113.53, authoritative 203.0.113.54")
+        tell(f"host dns: resolver {RESOLVER}, authoritative {AUTHORITATIVE}")
 
     def _make_receiver(self, receiver: Receiver, tell: Callable[[str], None]) -> None:
         receiver.make(self.authority)
@@ -265,11 +241,11 @@ class World:
         receivers = [one.provider for one in self._receivers.values()]
         return Info(
             world=self.state.world,
-            api_url=f"http://{CONTROL}:{API_PORT}{API_PATH}",
+            api_url=api_url(),
             api_key=api_key,
-            admin_socket=str(folder / "emulator" / "admin.sock"),
-            resolver="203.0.113.53",
-            authoritative="203.0.113.54",
+            admin_socket=str(admin_socket(self.state)),
+            resolver=str(RESOLVER),
+            authoritative=str(AUTHORITATIVE),
             tsig=asdict(self.zones.key),
             ca_file=str(ca_file),
             ca_key_file=str(self.authority.key_file),
@@ -283,43 +259,3 @@ class World:
             rid="1",
             location_id="1",
         )
-
-
-def _is_whole(state: State) -> bool:
-    """Tell whether `up` came to its end and all that it noted still runs."""
-    if not (state.folder / "info.json").exists():
-        return False
-    hosts = NspawnHosts(state, Network(state), ensure_images)
-    daemons = (Process(note["pid"], note["started"]) for note in state.noted("process"))
-    return all(hosts.running(name) for name in ("dns", "bigmail")) and all(daemon.alive() for daemon in daemons)
-
-
-def _take_down(state: State, say: Callable[[str], None]) -> None:
-    """Remove processes, hosts, namespaces and the folder, in this order; each may be gone already."""
-    (state.folder / "info.json").unlink(missing_ok=True)
-    network = Network(state)
-    hosts = NspawnHosts(state, network, ensure_images)
-    for note in state.noted("process"):
-        _end(Process(note["pid"], note["started"]))
-        state.forget("process", note["name"])
-        say(f"removed {note['name']}")
-    names = {note["name"] for note in state.noted("host")}
-    names |= {note["name"] for note in state.noted("namespace")} - {CONTROL_NAME, SWITCH_NAME}
-    with ThreadPoolExecutor(4) as workers:
-        for name in workers.map(lambda name: hosts.destroy(name) or name, sorted(names)):
-            say(f"removed host {name}")
-    for name in (CONTROL_NAME, SWITCH_NAME):
-        network.remove_namespace(name)
-    shutil.rmtree(state.folder, ignore_errors=True)
-    say(f"world {state.world} is down")
-
-
-def _end(process: Process) -> None:
-    """End a process of ours: politely first, then for good."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, number)
-        deadline = time.monotonic() + END_LIMIT_SECONDS
-        while process.alive() and time.monotonic() < deadline:
-            threading.Event().wait(0.01)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-import dns.name
 import dns.query
 import dns.rcode
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
 import dns.resolver
 import dns.tsigkeyring
 import dns.update
@@ -23,6 +18,7 @@ from sandbox.network import AUTHORITATIVE, RESOLVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from ipaddress import IPv4Address
     from pathlib import Path
 
     from sandbox.hosts import HostBackend

@@ -74,7 +74,8 @@ def report(kind: str, domain: str, recipient: str, source: str, status: str, tex
     said, machine_part = (
         complaint(sender, recipient, source) if about_complaint else bounce(host, recipient, status, text)
     )
-    made = MIMEMultipart("report", **{"report-type": "feedback-report" if about_complaint else "delivery-status"})
+    made = MIMEMultipart("report")
+    made.set_param("report-type", "feedback-report" if about_complaint else "delivery-status")
     made["From"] = f"fbl@{domain}" if about_complaint else f"MAILER-DAEMON@{host}"
     made["To"] = sender
     made["Subject"] = f"FW: {original['Subject']}" if about_complaint else "Undelivered Mail Returned to Sender"
