@@ -59,9 +59,10 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What a certificate says about itself; `not_after` is UTC."""
+    """What a certificate says about itself; both times are UTC."""
 
     names: tuple[str, ...]
+    not_before: datetime
     not_after: datetime
     issuer: str
 
@@ -175,7 +176,12 @@ def certificate_facts(pem: bytes) -> CertificateFacts:
         names = tuple(_dns_names(certificate.extensions))
     except ValueError as error:
         raise Rejected("keys", "certificate_facts", "not a readable certificate") from error
-    return CertificateFacts(names, certificate.not_valid_after_utc, certificate.issuer.rfc4514_string())
+    return CertificateFacts(
+        names,
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        certificate.issuer.rfc4514_string(),
+    )
 
 
 def _sound_request(csr_pem: bytes, names: Sequence[str]) -> x509.CertificateSigningRequest:

@@ -27,6 +27,8 @@ CODES = {
     "running": Exit.ALREADY_RUNNING, "pending": Exit.WAITING,
 }  # fmt: skip
 
+PROGRESS_SECONDS = 0.25
+
 TenantWord = Annotated[str, typer.Argument(help="tenants.tenant_id, or a domain or name only one tenant has")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
@@ -57,10 +59,10 @@ async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id
     from flows.onboard import onboard_tenant  # noqa: PLC0415
 
     await ensure_limit()
-    watcher = asyncio.create_task(show_progress(r, tenant)) if not as_json else None
+    shown: set[str] = set()
+    watcher = asyncio.create_task(show_progress(r, tenant, shown)) if not as_json else None
     state = await ended_state(onboard_tenant, tenant.tenant_id, run_id, request_id)
     if watcher:
-        await asyncio.sleep(0.1)
         watcher.cancel()
         with suppress(asyncio.CancelledError):
             await watcher
@@ -70,6 +72,7 @@ async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id
     if as_json and latest:
         say_json(await described(r, latest))
     if not as_json:
+        await show_steps(r, latest, shown)
         out.print(f"{state.name}: {state.message}", markup=False)
     raise typer.Exit(exit_code(latest, str(state.name)))
 
@@ -88,21 +91,27 @@ def exit_code(latest: Run | None, state_name: str) -> Exit:
     return CODES[latest.status]
 
 
-async def show_progress(r: Resources, tenant: Tenant) -> None:
-    """One line per step as it ends."""
-    shown: set[tuple[str, str, Any]] = set()
+async def show_progress(r: Resources, tenant: Tenant, shown: set[str]) -> None:
+    """One line per step as it ends, for as long as nobody cancels this."""
     while True:
         async with as_orchestrator(r.pool) as conn:
             runs = await provisioning.list_runs(conn, tenant.id)
-            steps = (
-                await provisioning_steps.list_steps(conn, runs[0].id) if runs and runs[0].status == "running" else []
-            )
-        for row in steps:
-            mark = (row.step_key, row.status, row.finished_at)
-            if row.status not in {"pending", "running"} and row.finished_at and mark not in shown:
-                shown.add(mark)
-                out.print(f"  {MARKS[row.status]} {row.step_key:<20} {seconds(row):>7}", markup=False)
-        await asyncio.sleep(0.25)
+        if runs and runs[0].status == "running":
+            await show_steps(r, runs[0], shown)
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+
+async def show_steps(r: Resources, live: Run | None, shown: set[str]) -> None:
+    """The steps of a run that ended since the last look."""
+    if live is None:
+        return
+    async with as_orchestrator(r.pool) as conn:
+        steps = await provisioning_steps.list_steps(conn, live.id)
+    for row in steps:
+        mark = f"{live.id} {row.step_key} {row.status} {row.finished_at}"
+        if row.status not in {"pending", "running"} and mark not in shown:
+            shown.add(mark)
+            out.print(f"  {MARKS[row.status]} {row.step_key:<20} {seconds(row):>7}", markup=False)
 
 
 def seconds(row: Step) -> str:

@@ -1,6 +1,6 @@
 """A certificate for the host's names: key and request made on the host, signed by the configured authority."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -11,6 +11,7 @@ from flows.onboarding.hosts import run_or_reject
 from flows.onboarding.plans import estate_of
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host
+from flows.policy.certificates import serves
 from flows.resources import Resources
 from flows.runs import instance_of
 from flows.steps import step
@@ -20,8 +21,6 @@ from sql import vps_instances
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 from sql.vps_instances import Instance
-
-RENEW_BEFORE = timedelta(days=30)
 
 
 @step(name="issue_certificate")
@@ -40,7 +39,7 @@ def is_good(pem: str | None, names: tuple[str, ...]) -> bool:
     if not pem:
         return False
     facts = certificate_facts(pem.encode())
-    return set(facts.names) == set(names) and facts.not_after > datetime.now(UTC) + RENEW_BEFORE
+    return serves(facts.names, facts.not_before, facts.not_after, wanted=names, now=datetime.now(UTC))
 
 
 async def issue(r: Resources, instance: Instance, names: tuple[str, ...]) -> None:

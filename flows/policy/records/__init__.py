@@ -2,6 +2,7 @@
 
 from flows.policy.dkim import DkimRecord
 from flows.policy.records.expected import expected_records, required
+from flows.policy.records.hints import Hint, delegation_hint, hint, suspects
 from flows.policy.records.judging import judge, judge_dnssec
 from flows.policy.records.nouns import (
     DomainPlan,
@@ -14,6 +15,7 @@ from flows.policy.records.nouns import (
     ObservedAnswer,
     RecordSet,
     Sender,
+    Stray,
 )
 from flows.policy.records.publication import Change, Conflict, Keep, publication
 from flows.policy.records.reading import read
@@ -24,6 +26,7 @@ __all__ = [
     "DkimRecord",
     "DomainPlan",
     "ExpectedRecord",
+    "Hint",
     "Holder",
     "HostAddress",
     "Keep",
@@ -33,10 +36,14 @@ __all__ = [
     "ObservedAnswer",
     "RecordSet",
     "Sender",
+    "Stray",
+    "delegation_hint",
     "expected_records",
+    "hint",
     "judge",
     "judge_dnssec",
     "publication",
     "read",
     "required",
+    "suspects",
 ]

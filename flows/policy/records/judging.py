@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from flows.policy.names import same_form
+from flows.policy.records.hints import hint
 from flows.policy.records.nouns import CONCLUSIVE, ExpectedRecord, Merge, Observations, ObservedAnswer
 from flows.policy.records.reading import read
 from flows.policy.spf import SpfOutcome, SpfResult, spf_texts
@@ -21,7 +22,7 @@ def judge(expected: ExpectedRecord, observations: Observations) -> Verdict:
     """The verdict on one record set, with everything it rests on as evidence."""
     verdict = judged(expected, observations)
     answers = (*observations.authority, *observations.recursive)
-    fix = fix_line(expected, verdict, answers) if verdict.truth is Truth.FAIL else verdict.fix
+    fix = fix_line(expected, verdict, observations) if verdict.truth is Truth.FAIL else verdict.fix
     return replace(verdict, fix=fix, evidence=tuple(evidence(expected, answer) for answer in answers))
 
 
@@ -133,10 +134,20 @@ def evidence(expected: ExpectedRecord, answer: ObservedAnswer) -> Evidence:
     return Evidence(f"{answer.server}{serial}", question, said, answer.asked_at, answer.ttl_seconds)
 
 
-def fix_line(expected: ExpectedRecord, verdict: Verdict, answers: Sequence[ObservedAnswer]) -> str:
+def fix_line(expected: ExpectedRecord, verdict: Verdict, observations: Observations) -> str:
     """One line for the tenant: expected, found, where, and what to do (deliverability.md 2.7)."""
-    who = next((answer for answer in answers if answer.outcome in CONCLUSIVE), None)
-    serial = f", serial {who.soa_serial}" if who and who.soa_serial is not None else ""
-    where = f"{same_form(expected.name)} ({who.server}{serial})" if who else same_form(expected.name)
+    slip = hint(expected, observations)
     found = " | ".join(value[:MAX_SHOWN] for value in verdict.found[:MAX_VALUES]) or "nothing"
-    return f"{expected.key}: expected {verdict.expected} · found {found} at {where} · {verdict.fix}"
+    also = f", found it at {slip.stray_name}" if slip and slip.stray_name else ""
+    advice = slip.advice if slip else verdict.fix
+    seen = f"found {found} at {where(expected, observations)}{also}"
+    return f"{expected.key}: expected {verdict.expected} · {seen} · {advice}"
+
+
+def where(expected: ExpectedRecord, observations: Observations) -> str:
+    """The name, and the authority that answered for it."""
+    who = next((answer for answer in observations.authority if answer.outcome in CONCLUSIVE), None)
+    if who is None:
+        return same_form(expected.name)
+    serial = "" if who.soa_serial is None else f", serial {who.soa_serial}"
+    return f"{same_form(expected.name)} ({who.server}{serial})"

@@ -110,6 +110,14 @@ class ObservedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """What stands at a name where the record does not belong, asked for after a FAIL."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Observations:
     """All that was seen of one expected record. `authority` has one entry for each server asked, silent ones too."""
 
@@ -117,4 +125,5 @@ class Observations:
     recursive: tuple[ObservedAnswer, ...]
     spf: tuple[SpfResult, ...] = ()  # one for each address that must pass
     unvalidated: tuple[ObservedAnswer, ...] = ()  # the recursive questions again with checking disabled
+    elsewhere: tuple[Stray, ...] = ()  # answers at the names of `suspects`
     disagreeing_since: datetime | None = None  # first time the authorities were seen to differ
