@@ -77,9 +77,11 @@ class Hostwinds:
         )
 
     async def __aenter__(self) -> Self:
+        """Ready at once."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close the kept connection."""
         await self._wire.__aexit__()
 
     async def list_servers(self) -> list[Server]:

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import NoReturn, Self
 from urllib.parse import quote, quote_plus
@@ -63,9 +65,11 @@ class Wire:
         self._http = self._client()
 
     async def __aenter__(self) -> Self:
+        """Ready at once."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close the kept connection."""
         await self._http.aclose()
 
     async def ask(self, action: str, **fields: FIELD) -> Reply:
@@ -137,9 +141,7 @@ class Wire:
             yield await stack.enter_async_context(self._client()) if fresh else self._http
 
     def _client(self) -> httpx.AsyncClient:
-        # 0.0.0.0 forces IPv4: a key is bound to IPv4 addresses, over IPv6 it is refused.
-        transport = self._transport or httpx.AsyncHTTPTransport(local_address="0.0.0.0", retries=0)  # noqa: S104 - a source
-        return httpx.AsyncClient(transport=transport, follow_redirects=False)
+        return httpx.AsyncClient(transport=self._transport or _transport(), follow_redirects=False)
 
     def _whole_seconds(self, call: _Call) -> float:
         return 2 * (self._connect_timeout_seconds + call.read_timeout_seconds)
@@ -168,6 +170,17 @@ class Wire:
 
     def _told(self, items: tuple[Item, ...]) -> str:
         return "; ".join(told(item, self.redacted) for item in items)[:MESSAGE_LIMIT]
+
+
+def _transport() -> httpx.AsyncHTTPTransport:
+    # 0.0.0.0 forces IPv4: a key is bound to IPv4 addresses, over IPv6 it is refused.
+    return httpx.AsyncHTTPTransport(verify=_trust(), local_address="0.0.0.0", retries=0)  # noqa: S104 - a source, no listener
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read the certificate store once: clients come and go with each step and with each order."""
+    return httpx.create_ssl_context()
 
 
 def told(item: Item, redact: Callable[[str], str]) -> str:

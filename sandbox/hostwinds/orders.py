@@ -67,7 +67,7 @@ def _label(emulator: Emulator, ask: Ask) -> tuple[str, bool]:
         return ask.label, False
     labels = {
         "label_dropped": "",
-        "label_truncated": ask.label[: int(fault.number("length", 20))],
+        "label_truncated": ask.label[: int(fault.number("length", len(ask.label) // 2))],
         "label_changed_case": ask.label.upper(),
     }
     return labels.get(fault.name, ask.label), fault.name == "duplicate_label"

@@ -50,7 +50,8 @@ class Switchboard:
         self._server = socketserver.ThreadingUnixStreamServer(str(path), Line)
         self._server.daemon_threads = True
         path.chmod(0o600)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(GLANCE_SECONDS,), name="admin", daemon=True)
+        serve = self._server.serve_forever
+        self._thread = threading.Thread(target=serve, args=(GLANCE_SECONDS,), name="admin", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
