@@ -129,6 +129,20 @@ def test_a_clean_delivery_proves_everything():
         (("dkim=pass (256-bit", "dkim=neutral (256-bit"), "dkim-ed25519", Truth.UNKNOWN, "receiver_undecided"),
         (("dkim=pass (256-bit", "dkim=fail (256-bit"), "dkim-ed25519", Truth.FAIL, "dkim_fail"),
         (("dmarc=pass", "dmarc=fail"), "dmarc", Truth.FAIL, "dmarc_fail"),
+        (
+            ("spf=pass", "spf=fail smtp.mailfrom=acme.example; spf=pass"),
+            "spf",
+            Truth.UNKNOWN,
+            "receiver_contradicts_itself",
+        ),
+        (("spf=pass", "spf=temperror smtp.mailfrom=acme.example; spf=pass"), "spf", Truth.PASS, "ok"),
+        (("spf=pass", "spf=fail smtp.mailfrom=other.example; spf=pass"), "spf", Truth.PASS, "ok"),
+        (
+            ("dkim=pass (256-bit", "dkim=fail header.d=acme.example header.s=pm202611r; dkim=pass (256-bit"),
+            "dkim-rsa",
+            Truth.PASS,
+            "ok",
+        ),
         (("dmarc=pass", "x=y"), "dmarc", Truth.UNKNOWN, "not_reported"),
         (("<postmaster@Acme.example>", "<postmaster@other.example>"), "alignment", Truth.FAIL, "foreign_author"),
         (
@@ -199,6 +213,21 @@ def test_a_forged_result_below_the_receivers_own_received_is_ignored(own):
     judged = verdicts(HOPS + honest + HOP + own)
     assert judged["spf"].truth is Truth.FAIL
     assert judged["dmarc"].truth is Truth.FAIL
+
+
+def test_one_header_above_everything_is_read_whole():
+    """As a receiver with three filters merged them: a policy server's words in comments, methods nobody asked for."""
+    merged = (
+        "Authentication-Results: mx.bigmail.example;\n"
+        "\tspf=pass (sender SPF authorized) smtp.mailfrom=bounce.acme.example (client-ip=198.51.100.11;"
+        " helo=mail.acme.example; envelope-from=x@bounce.acme.example; receiver=bigmail.example);\n"
+        "\tdkim=pass (2048-bit key) header.d=acme.example header.s=pm202611r; dkim-atps=neutral;\n"
+        "\tdmarc=pass (p=none dis=none) header.from=acme.example\n"
+        "Return-Path: <x@bounce.acme.example>\nDelivered-To: carol@bigmail.example\n"
+    )
+    judged = verdicts(merged + HOP + FORGED + OWN)
+    assert {subject for subject, verdict in judged.items() if not verdict.passed} == {"dkim-ed25519"}
+    assert is_proven(tuple(judged.values())) is Truth.PASS
 
 
 def test_a_forged_result_does_not_stand_in_for_a_silent_receiver():

@@ -59,8 +59,8 @@ def misplaced(expected: ExpectedRecord, elsewhere: Sequence[Stray]) -> Hint | No
         if found_at == name or read(expected, stray.values).truth is Truth.FAIL:
             continue
         if found_at.startswith(f"{name}."):
-            entered = name.removesuffix(found_at.removeprefix(name))
-            return Hint("zone_appended", f'the panel appends the zone: enter only "{entered}"', found_at)
+            entered = name.removesuffix(found_at.removeprefix(f"{name}.")).removesuffix(".")
+            return Hint("zone_appended", f'the panel appends the zone: enter only "{entered or "@"}"', found_at)
         return Hint("wrong_name", f"the value is at {found_at} and must be at {name}", found_at)
     return None
 
