@@ -8,9 +8,8 @@ from pathlib import Path
 import nacl.pwhash
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from providers.errors import Rejected
@@ -26,39 +25,11 @@ from providers.keys import (
     new_password,
     new_ssh_key,
 )
+from tests.support.smtp_tls import authority, pem_of, request
 
 KEYS = {"k1": bytes(range(32)), "k2": bytes(reversed(range(32)))}
 ROW = {"tenant": "t-1", "purpose": "dkim", "path": "dkim/acme.example/pm202611r"}
 NAME = "mail.acme.example"
-SIGNS_CERTIFICATES = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # noqa: FBT003 (the library's order)
-
-
-def pem_of(key) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def authority(*, days: int = 30) -> tuple[bytes, SecretStr]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lab authority")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 7, now - timedelta(days=40), now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(SIGNS_CERTIFICATES, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), SecretStr(pem_of(key).decode())
-
-
-def request(*names: x509.GeneralName, key=None) -> bytes:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def issue(csr: bytes, *names: str, days: int = 10) -> bytes:
