@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.policy.spf import SpfOutcome, SpfSyntax, authorises, check_host, is_open, own_terms, parse_spf, spf_texts
+from flows.policy.spf import (
+    SpfOutcome,
+    SpfSyntax,
+    authorises,
+    check_host,
+    costly_terms,
+    is_open,
+    lookup_cost,
+    own_terms,
+    parse_spf,
+    spf_texts,
+)
 
 IP = IPv4Address("198.51.100.11")
 
@@ -244,6 +255,46 @@ def test_an_open_record_is_known():
 def test_lookup_terms_are_counted():
     assert parse_spf("v=spf1 a mx include:x.example ptr exists:x.example ip4:192.0.2.1 redirect=y.example").lookups == 6
     assert parse_spf("v=spf1 ip4:192.0.2.1 redirect=y.example -all exp=z.example").lookups == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("v=spf1 ip4:192.0.2.1 -all", 0),
+        ("v=spf1 a mx include:b.example -all", 6),
+        ("v=spf1 redirect=b.example", 4),
+        ("v=spf1 redirect=b.example -all", 0),
+        ("v=spf1 include:%{d2}.x.example -all", 1),
+        ("v=spf1 include:nowhere.example -all", 1),
+        ("v=spf1 include:broken.example -all", 1),
+        ("v=spf1 include:loop.example -all", 40),
+        ("nonsense", 0),
+    ],
+)
+async def test_the_cost_counts_everything_that_is_included(text, cost):
+    look, _ = world(
+        TXT_b_example="v=spf1 a mx include:c.example ip4:192.0.2.1 -all",
+        TXT_c_example=["hello", "v=spf1 ip4:192.0.2.2 -all"],
+        TXT_broken_example="v=spf1 ipv4:192.0.2.1",
+        TXT_loop_example="v=spf1 include:loop.example include:loop.example",
+    )
+    assert await lookup_cost(text, look) == cost
+
+
+async def test_the_cost_is_unknown_when_a_name_is_silent():
+    look, _ = world(TXT_b_example="servfail")
+    assert await lookup_cost("v=spf1 include:b.example -all", look) is None
+
+
+async def test_counting_asks_no_more_than_it_counts():
+    look, asked = world(TXT_many_example="v=spf1 " + " ".join(f"include:i{number}.example" for number in range(500)))
+    assert await lookup_cost("v=spf1 include:many.example", look) == 40
+    assert len(asked) == 1
+
+
+def test_costly_terms_are_named_for_a_person():
+    record = parse_spf("v=spf1 a ip4:192.0.2.1 ~include:x.example redirect=y.example")
+    assert costly_terms(record) == ("a", "~include:x.example", "redirect=y.example")
 
 
 ADDRESS = st.ip_addresses(v=4).map(str)

@@ -50,7 +50,7 @@ def hosts(plan: DomainPlan) -> Iterator[ExpectedRecord]:
         holder = holder_of(plan, host.name)
         if holder is None:
             continue
-        suffix = "" if at == 0 else f":{host.name}"
+        suffix = "" if at == 0 else f":{host.name.partition('.')[0]}"
         about = {"ips": (host.ip,)}
         yield replace(record(f"a{suffix}", host.name, "A", str(host.ip), holder=holder), **about)
         reverse = host.ip.reverse_pointer

@@ -7,7 +7,7 @@ from typing import Final
 from flows.policy.dmarc import DmarcSyntax, dmarc_texts, merged
 from flows.policy.records.nouns import ExpectedRecord, Holder, Merge, RecordSet
 from flows.policy.records.reading import canonical, read, spf_fault
-from flows.policy.spf import SpfSyntax, own_terms, parse_spf, spf_texts, with_terms
+from flows.policy.spf import SpfSyntax, costly_terms, own_terms, parse_spf, spf_texts, with_terms
 from flows.policy.verdict import Truth
 
 MAX_LOOKUPS: Final = 10  # RFC 7208 section 4.6.4
@@ -115,7 +115,7 @@ def spf_publication(
         return Keep("the SPF record has our terms")
     used = record.lookups if lookups is None else lookups
     if used > MAX_LOOKUPS:
-        costly = " ".join(term.text for term in record.directives if term.network is None and term.name != "all")
+        costly = " ".join(costly_terms(record))
         return Conflict("spf_too_many_lookups", f"{expected.name} needs {used} look-ups, 10 are allowed: {costly}")
     if used + parse_spf(added).lookups - record.lookups > MAX_LOOKUPS:
         added = with_terms(text, [f"ip4:{ip}" for ip in expected.ips])
