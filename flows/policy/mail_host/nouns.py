@@ -1,10 +1,15 @@
 """What the flows say about a mail host: its names, addresses, domains, mailboxes and caps."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Literal
+
+# What may stand in a map or a table of a daemon without meaning something else there.
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+LOCAL_PART = re.compile(r"[a-z0-9][a-z0-9._'=&-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,12 @@ class MailHost:
         for domain in self.domains:
             if domain.transport not in transports:
                 raise ValueError(f"{domain.name} leaves by {domain.transport}, which no address has")
+        for name in (*self.mail_domains, *(address.helo for address in self.addresses)):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"not a host name in small letters: {name!r}")
         for mailbox in self.mailboxes:
+            if not LOCAL_PART.fullmatch(mailbox.address.rpartition("@")[0]):
+                raise ValueError(f"no mailbox of ours is called {mailbox.address!r}")
             if mailbox.address.rpartition("@")[2] != mailbox.domain or mailbox.domain not in self.mail_domains:
                 raise ValueError(f"{mailbox.address} lies outside the domains of this host")
 
