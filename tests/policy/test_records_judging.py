@@ -139,6 +139,7 @@ class TestTheTableOfVantagePoints:
         ("spf", ("v=spf1 -all", "v=spf1 ~all"), "spf_multiple"),
         ("spf", ("v=spf1 +all",), "spf_open"),
         ("spf", ("v=spf1 ipv4:192.0.2.1 -all",), "spf_syntax"),
+        ("dmarc-ext", ("v=DMARC2;",), "missing"),
         ("spf-ours", ("v=spf1 ip4:198.51.100.11 -all",), "mismatch"),
         ("spf-host", ("v=spf1 ip4:192.0.2.0/24 -all",), "spf_not_authorised"),
     ],
@@ -157,6 +158,8 @@ def test_what_contradicts_fails_by_its_own_reason(key, values, reason):
         ("ptr", ("MAIL.acme.example",)),
         ("srv-imaps", ("0 1 993 Mail.acme.example",)),
         ("dmarc", ("v=DMARC1; p=reject",)),
+        ("dmarc-ext", ("v=DMARC1",)),
+        ("dmarc-ext", ("hello", "v=DMARC1; rua=mailto:x@dmarc.penguin.example")),
         ("spf-host", ("hello", "v=spf1 ip4:198.51.100.0/24 ~all")),
     ],
 )

@@ -14,7 +14,6 @@ from flows.policy.records.nouns import (
     Observations,
     ObservedAnswer,
     RecordSet,
-    Sender,
     Stray,
 )
 from flows.policy.records.publication import Change, Conflict, Keep, publication
@@ -35,7 +34,6 @@ __all__ = [
     "Observations",
     "ObservedAnswer",
     "RecordSet",
-    "Sender",
     "Stray",
     "delegation_hint",
     "expected_records",

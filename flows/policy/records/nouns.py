@@ -39,14 +39,6 @@ class Holder(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    """A mail host name and the addresses that it must lead to."""
-
-    hostname: str
-    addresses: tuple[IPv4Address, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class HostAddress:
     """One address of a mail host under the one name it greets with."""
 

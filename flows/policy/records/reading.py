@@ -1,10 +1,10 @@
 """What one set of values is worth against one expected record, whoever said it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from flows.policy.dkim import judge_key
-from flows.policy.dmarc import judge_dmarc
+from flows.policy.dmarc import dmarc_texts, judge_dmarc
 from flows.policy.names import same_form
 from flows.policy.records.nouns import ExpectedRecord, Merge
 from flows.policy.reverse_dns import judge_ptr
@@ -18,22 +18,30 @@ NAMES: Final = frozenset({"A", "AAAA", "CNAME", "MX", "NS", "PTR", "SRV"})
 
 def read(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
     """PASS, FAIL, or UNKNOWN where only an evaluation can tell (SPF)."""
+    return READERS.get(kind(expected), read_set)(expected, values)
+
+
+def kind(expected: ExpectedRecord) -> str:
+    """By which rule the record is read; a word that READERS does not know means plain comparison."""
     if not expected.consent:
-        return external(expected, values)
-    if expected.merge is Merge.MERGE_SPF:
-        return read_spf(expected, values)
-    if expected.merge is Merge.MERGE_DMARC:
-        return judge_dmarc(expected.key, expected.values[0], values)
-    if expected.rtype == "TXT" and expected.key.startswith("dkim-"):
-        return judge_key(expected.key, expected.values[0], values)
-    if expected.rtype == "PTR":
-        return judge_ptr(expected.key, expected.ips[0], expected.values[0], values)
-    return READERS.get(expected.rtype, read_set)(expected, values)
+        return "external"
+    if expected.merge in {Merge.MERGE_SPF, Merge.MERGE_DMARC}:
+        return expected.merge
+    if expected.rtype == "TXT":
+        return "dkim" if expected.key.startswith("dkim-") else expected.key
+    return expected.rtype
 
 
 def external(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
     """What the tenant keeps elsewhere is right as it is."""
     return Verdict(expected.key, Truth.PASS, f"{expected.rtype.lower()}_external", "", tuple(values))
+
+
+def read_consent(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
+    """Any DMARC version tag at the name consents to reports (RFC 9990 section 4)."""
+    if dmarc_texts(values):
+        return Verdict(expected.key, Truth.PASS, expected=shown(expected), found=tuple(values))
+    return failed(expected, values, "missing", f"publish TXT {expected.values[0]}")
 
 
 def read_set(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
@@ -59,7 +67,19 @@ def read_mx(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
     return read_set(expected, values)
 
 
-READERS: Final[dict[str, Callable[[ExpectedRecord, Sequence[str]], Verdict]]] = {"MX": read_mx}
+def read_dmarc(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
+    """A policy at least as strict as ours."""
+    return judge_dmarc(expected.key, expected.values[0], values)
+
+
+def read_key(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
+    """Our key at its selector."""
+    return judge_key(expected.key, expected.values[0], values)
+
+
+def read_ptr(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
+    """The host's own name."""
+    return judge_ptr(expected.key, expected.ips[0], expected.values[0], values)
 
 
 def read_spf(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
@@ -112,3 +132,14 @@ def canonical(rtype: str, value: str) -> str:
     if rtype not in NAMES:
         return value
     return " ".join(same_form(word) for word in value.split())
+
+
+READERS: Final[Mapping[str, Callable[[ExpectedRecord, Sequence[str]], Verdict]]] = {
+    "external": external,
+    Merge.MERGE_SPF: read_spf,
+    Merge.MERGE_DMARC: read_dmarc,
+    "dkim": read_key,
+    "dmarc-ext": read_consent,
+    "PTR": read_ptr,
+    "MX": read_mx,
+}
