@@ -72,6 +72,10 @@ class Admin:
         """Order a server by hand; its serviceid."""
         return self.ask("create_in_panel", label=label)
 
+    def port25(self, serviceid: int | str, *, open_: bool, direction: str = "out") -> None:
+        """Open or close SMTP from (`out`) or to (`in`) a server's main address."""
+        self.ask("port25", serviceid=serviceid, open=open_, direction=direction)
+
     def advance(self, seconds: float) -> None:
         """Let the provider's time pass."""
         self.ask("advance", seconds=seconds)

@@ -1,8 +1,5 @@
 """Carries out what an accepted request promised: boots, ends and restarts hosts, sets reverse names."""
 
-import contextlib
-import threading
-import time
 from collections.abc import Callable, Mapping
 
 from sandbox.hostwinds.api import perform
@@ -10,21 +7,16 @@ from sandbox.hostwinds.asking import Ask
 from sandbox.hostwinds.emulator import Emulator
 from sandbox.hostwinds.model import Deed, Machine
 
-# A job in the queue is what keeps a boot from being over, so this has to come in while the boot goes on.
-SLOW_BOOT = """mkdir -p /run/systemd/system
-cat > /run/systemd/system/sandbox-slow.service <<'UNIT'
+# What holds a boot up has to be there before it starts, hence a boot of its own before the one that is shown.
+SLOW_BOOT = """cat > /etc/systemd/system/sandbox-slow.service <<'UNIT'
 [Service]
 Type=oneshot
 ExecStart=/bin/sleep {seconds}
+ExecStart=/bin/rm -f /etc/systemd/system/multi-user.target.wants/sandbox-slow.service
 UNIT
-for attempt in $(seq 100); do
-    systemctl daemon-reload && systemctl start --no-block sandbox-slow.service && exit 0
-    sleep 0.02
-done
-exit 1
+mkdir -p /etc/systemd/system/multi-user.target.wants
+ln -sf ../sandbox-slow.service /etc/systemd/system/multi-user.target.wants/sandbox-slow.service
 """
-EARLY_LIMIT_SECONDS = 20.0
-EARLY_STEP_SECONDS = 0.02
 
 # Run in a host right after its SSH answers.
 BROKEN_UNIT = "systemd-run --quiet --unit=sandbox-broken /bin/false || true"
@@ -54,8 +46,6 @@ def _make(emulator: Emulator, machine: Machine, deed: Deed, again: bool) -> None
         hosts.destroy_host(machine.host)
     hosts.set_ptr(machine.main_ip, machine.hostname)
     _trouble_network(emulator, machine, machine.main_ip)
-    if "boot_slow" in machine.quirks:
-        _slow_boot(emulator, machine, machine.quirks["boot_slow"].get("seconds", 5))
     image = emulator.config.templates[machine.template]
     hosts.create_host(
         machine.host, [machine.main_ip], image=image, hostname=machine.hostname, root_password=machine.password
@@ -77,24 +67,14 @@ def _trouble_network(emulator: Emulator, machine: Machine, ip: str) -> None:
 
 def _trouble_boot(emulator: Emulator, machine: Machine) -> None:
     quirks = machine.quirks
+    if "boot_slow" in quirks:
+        emulator.hosts.exec(machine.host, SLOW_BOOT.format(seconds=quirks["boot_slow"].get("seconds", 5)))
+        emulator.hosts.restart_host(machine.host)
+        quirks["boot_slow"] = {}  # from here on the API says that it is built
     if "boot_degraded" in quirks:
         emulator.hosts.exec(machine.host, BROKEN_UNIT)
     if "ssh_flap" in quirks:
         emulator.hosts.exec(machine.host, FLAPPING_SSH.format(seconds=quirks["ssh_flap"].get("seconds", 3)))
-
-
-def _slow_boot(emulator: Emulator, machine: Machine, seconds: float) -> None:
-    """Catch the host before its boot is over: ask again and again from now on, beside its creation."""
-
-    def catch() -> None:
-        deadline = time.monotonic() + EARLY_LIMIT_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, RuntimeError, LookupError):  # there is no such host yet
-                if emulator.hosts.exec(machine.host, SLOW_BOOT.format(seconds=seconds))[0] == 0:
-                    return
-            time.sleep(EARLY_STEP_SECONDS)
-
-    threading.Thread(target=catch, name="slow-boot", daemon=True).start()
 
 
 def _destroy(emulator: Emulator, machine: Machine, deed: Deed, again: bool) -> None:

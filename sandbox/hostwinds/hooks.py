@@ -81,6 +81,13 @@ def _clear_filter(emulator: Emulator, wish: Wish) -> None:
     emulator.plan_deed("block", machine, 0, ip=machine.main_ip, direction="out", on=False)
 
 
+def _port25(emulator: Emulator, wish: Wish) -> None:
+    """Close or open SMTP from (`out`) or to (`in`) a machine's main address, without a word in its filters."""
+    machine = machine_of(emulator, wish)
+    details = {"direction": wish.get("direction", "out"), "on": not wish["open"]}
+    emulator.plan_deed("block", machine, 0, ip=machine.main_ip, **details)
+
+
 def _rotate_key(emulator: Emulator, wish: Wish) -> str:
     account = _account(emulator, wish)
     account.api_key = str(wish.get("key") or secrets.token_hex(16))
@@ -164,6 +171,7 @@ HOOKS: Mapping[str, Hook] = {
     "unsuspend": _unsuspend,
     "place_smtp_filter": _place_filter,
     "clear_smtp_filter": _clear_filter,
+    "port25": _port25,
     "rotate_key": _rotate_key,
     "expire_key": _expire_key,
     "set_allow_list": _set_allow_list,

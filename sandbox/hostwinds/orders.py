@@ -87,7 +87,7 @@ def order_machine(emulator: Emulator, ask: Ask, label: str) -> Machine:
 
 def trouble(emulator: Emulator, machine: Machine, fault: Fault) -> None:
     """Burden a machine with one fault of its life or its network."""
-    machine.quirks[fault.name] = fault.options
+    machine.quirks[fault.name] = {**fault.options, "armed": True}
     if fault.name == "suspend":
         machine.suspended = True
     elif fault.name == "smtp_filter":

@@ -24,7 +24,8 @@ def status_of(machine: Machine, now: float) -> tuple[str, str | None]:
     """Status word and task at a moment."""
     if machine.suspended:
         return "SUSPENDED", None
-    if now < machine.active_at or "stuck_build" in machine.quirks:
+    being_slowed = machine.quirks.get("boot_slow", {}).get("armed", False)
+    if now < machine.active_at or "stuck_build" in machine.quirks or being_slowed:
         return "BUILD", "spawning"
     if machine.failure or "build_error" in machine.quirks:
         return "ERROR", None

@@ -95,6 +95,10 @@ def test_a_human_in_the_panel_orders_renames_locks_and_deletes() -> None:
         assert len(played.call("get_smtp_filters")["success"]["spam"]) == 1
         played.admin.ask("clear_smtp_filter", serviceid=serviceid)
         assert played.call("get_smtp_filters")["success"]["spam"] == []
+        played.admin.port25(serviceid, open_=False, direction="in")
+        assert played.wishes("block_port25")[-1][2:] == ("in", "on")
+        played.admin.port25(serviceid, open_=True, direction="in")
+        assert played.wishes("block_port25")[-1][2:] == ("in", "off")
         played.admin.ask("delete_in_panel", serviceid=serviceid)
         assert played.rows() == []
         assert [charge["by_hook"] for charge in played.admin.charges()] == [True]
