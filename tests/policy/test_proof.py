@@ -253,6 +253,8 @@ def test_only_the_topmost_counts_where_it_stands_below_the_receivers_received():
             (("dkim", "fail", {"reason": "no; key (here)", "header.d": "b.example"}),),
         ),
         ("mx.bigmail.example (a (nested; spf=pass) one); spf=none", (("spf", "none", {}),)),
+        (r"mx.bigmail.example (a \) still; spf=pass); spf=none", (("spf", "none", {}),)),
+        (r'mx.bigmail.example; spf=none reason="a \" b"', (("spf", "none", {"reason": 'a " b'}),)),
         ("(c) mx.bigmail.example; spf=none (open", None),
         ("mx.bigmail.example.evil.example; spf=pass", None),
         ("evil.example mx.bigmail.example; spf=pass", None),
@@ -285,6 +287,13 @@ def test_a_hop_behind_another_server_is_not_the_receivers_word():
     relay = "Received: from x.example (x.example [192.0.2.1]) by relay.example with ESMTPS\n"
     assert received_hop((relay + HOP + OWN).encode(), "mx.bigmail.example") is None
     assert verdicts(relay + HOP + OWN)["tls"].reason == "no_received"
+
+
+def test_a_hop_that_names_no_address_tells_nothing():
+    local = "Received: by mx.bigmail.example (Postfix, from userid 0) id 5C; Sun, 22 Nov 2026 10:00:00 +0000\n"
+    assert received_hop((local + OWN).encode(), "mx.bigmail.example") is None
+    broken = HOP.replace("[198.51.100.11]", "[198.51.100.999]")
+    assert received_hop((broken + OWN).encode(), "mx.bigmail.example") is None
 
 
 def test_a_client_cannot_name_another_address_in_its_greeting():
