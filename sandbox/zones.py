@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.query
 import dns.rcode
 import dns.resolver
@@ -101,7 +102,10 @@ def zone_text(zone: str, records: Iterable[Record]) -> str:
 
 
 def server_config(key: UpdateKey) -> str:
-    """Write the authoritative server's configuration; each zone has a file of its own below zones.d."""
+    """Write the authoritative server's configuration; each zone has a file of its own below zones.d.
+
+    Master files are never written again: updates live in the journal, which is played back on top of them at a start.
+    """
     return f"""server:
     listen: {AUTHORITATIVE}@53
     user: knot:knot
@@ -121,8 +125,8 @@ template:
     storage: /var/lib/knot
     acl: holders-of-the-key
     zonefile-sync: -1
-    zonefile-load: difference-no-serial
-    journal-content: all
+    zonefile-load: whole
+    journal-content: changes
 include: /etc/knot/zones.d/*.conf
 """
 
@@ -177,8 +181,11 @@ class Zones:
             message.delete(owner, kind)
             for value in values:
                 message.add(owner, TTL_SECONDS, kind, quoted(kind, value))
-        with self.network.enter_control():
-            reply = dns.query.tcp(message, str(AUTHORITATIVE), timeout=ANSWER_TIMEOUT_SECONDS)
+        try:
+            with self.network.enter_control():
+                reply = dns.query.tcp(message, str(AUTHORITATIVE), timeout=ANSWER_TIMEOUT_SECONDS)
+        except dns.exception.DNSException as error:
+            raise UpdateRefused(f"{zone}: {error}") from error
         if reply.rcode() != dns.rcode.NOERROR:
             raise UpdateRefused(f"{zone}: {dns.rcode.to_text(reply.rcode())}")
 
