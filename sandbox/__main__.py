@@ -90,6 +90,15 @@ def _run(asked: argparse.Namespace) -> int:
     _replace(["ip", "netns", "exec", info["control_namespace"], *words])
 
 
+def _demo(asked: argparse.Namespace) -> int:
+    found = prerequisites.lacks()
+    if found:
+        return _print_lacks(found)
+    from sandbox import demo  # noqa: PLC0415 - only this command needs a database driver
+
+    return demo.play(asked.world, keep=asked.keep)
+
+
 def _doctor(asked: argparse.Namespace) -> int:
     if asked.install and os.geteuid() == 0:
         prerequisites.install()
@@ -152,6 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     on_host.add_argument("script", nargs=argparse.REMAINDER)
     command("run", _run, "run a command in the control room, with settings for this world").add_argument(
         "words", nargs=argparse.REMAINDER
+    )
+    command("demo", _demo, "play the main job: one tenant onboarded, one second run, four that must fail").add_argument(
+        "--keep", action="store_true", help="leave the world up afterwards"
     )
     command("doctor", _doctor, "name what this machine lacks").add_argument("--install", action="store_true")
     return parser

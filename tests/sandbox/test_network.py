@@ -72,30 +72,30 @@ def test_port_25_is_dropped_for_one_address_only(wire: World, direction: str) ->
     source = MAIN if direction == "out" else None
     expected = 0 if direction == "out" else errno.ECONNREFUSED  # nothing listens on a bare host
     assert outcome(namespace, target, 25, source) == expected
-    wire.block_port25(blocked, direction, True)
+    wire.block_port25(blocked, direction, on=True)
     assert outcome(namespace, target, 25, source) in {errno.EAGAIN, errno.ETIMEDOUT}
     assert outcome(wire.network.control, MAIN, 22) == 0
     if direction == "out":
         assert outcome(namespace, MX, 25, OTHER) == 0
     for _ in range(2):
-        wire.block_port25(blocked, direction, False)
+        wire.block_port25(blocked, direction, on=False)
     assert outcome(namespace, target, 25, source) == expected
 
 
 @pytest.mark.sandbox
 def test_an_address_that_is_not_routed_is_dead_and_its_neighbour_lives(wire: World) -> None:
-    wire.route_address(HOST, OTHER, False)
+    wire.route_address(HOST, OTHER, on=False)
     run("ip", "-n", wire.network.control, "neigh", "flush", "dev", "eth0")
     assert outcome(wire.network.control, OTHER, 22) != 0
     assert outcome(wire.network.control, MAIN, 22) == 0
-    wire.route_address(HOST, OTHER, True)
+    wire.route_address(HOST, OTHER, on=True)
     run("ip", "-n", wire.network.control, "neigh", "flush", "dev", "eth0")
     assert outcome(wire.network.control, OTHER, 22) == 0
 
 
 def test_a_direction_that_does_not_exist_is_refused(world: World) -> None:
     with pytest.raises(ValueError, match="out or in"):
-        world.block_port25(MAIN, "sideways", True)
+        world.block_port25(MAIN, "sideways", on=True)
 
 
 def test_hardware_addresses_follow_the_address() -> None:

@@ -41,14 +41,14 @@ def test_an_update_without_a_key_is_refused(world: World) -> None:
 def test_an_update_under_a_wrong_key_is_refused(world: World) -> None:
     right = world.zones.key
     stranger = UpdateKey(right.name, right.algorithm, UpdateKey.fresh().secret)
-    with pytest.raises(UpdateRefused, match="acme.example"):
+    with pytest.raises(UpdateRefused, match="acme"):
         Zones(world.hosts, world.network, stranger).update("acme.example", replace=[("wrong", "A", ["198.51.100.7"])])
     assert ask(world, "wrong.acme.example", "A") == []
 
 
 @pytest.mark.sandbox
 def test_an_update_of_a_foreign_zone_says_why_it_failed(world: World) -> None:
-    with pytest.raises(UpdateRefused, match="nowhere.test"):
+    with pytest.raises(UpdateRefused, match="nowhere"):
         world.dns_update("nowhere.test", replace=[("@", "A", ["198.51.100.7"])])
 
 

@@ -1,0 +1,36 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox import prerequisites
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def test_a_missing_program_is_named_with_the_command_that_cures_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prerequisites, "PROGRAMS", {"sh": "dash", "no-such-program": "no-such-package"})
+    assert "no-such-package" in prerequisites.missing_packages()
+    lack = next(lack for lack in prerequisites.lacks() if "no-such-package" in lack.what)
+    assert "apt-get install -y --no-install-recommends" in lack.cure
+    assert "no-such-package" in lack.cure
+    assert "dash" not in lack.cure
+
+
+@pytest.mark.sandbox
+def test_without_root_the_cure_is_sudo(able: None) -> None:
+    words = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-m", "sandbox", "up"]
+    found = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    if "Permission denied" in found.stderr:
+        pytest.skip("the interpreter is not readable by an ordinary user")
+    assert found.returncode == 2
+    assert "sudo" in found.stderr
+
+
+@pytest.mark.sandbox
+def test_this_machine_is_ready(able: None) -> None:
+    words = [sys.executable, "-m", "sandbox", "doctor"]
+    found = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    assert (found.returncode, found.stdout) == (0, "ready: python -m sandbox up\n")
