@@ -185,6 +185,14 @@ def test_our_own_verification_is_needed_for_both_algorithms(subject):
     assert is_proven(tuple(verdicts(signatures=broken).values())) is Truth.FAIL
 
 
+@pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
+def test_a_domain_without_a_key_of_an_algorithm_is_not_proven(algorithm):
+    selectors = {name: selector for name, selector in EXPECTATION.selectors.items() if name != algorithm}
+    judged = verdicts(expectation=replace(EXPECTATION, selectors=selectors))
+    assert {judged[f"{kind}-{algorithm}"].reason for kind in ("dkim", "signature")} == {"no_key"}
+    assert is_proven(tuple(judged.values())) is Truth.FAIL
+
+
 @pytest.mark.parametrize(
     ("names", "addresses", "truth", "reason"),
     [

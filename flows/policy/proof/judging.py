@@ -20,6 +20,7 @@ from flows.policy.verdict import Evidence, Truth, Verdict, overall
 
 NONCE_HEADER: Final = "X-PM-Proof"
 LOWEST_TLS: Final = (1, 2)
+ALGORITHMS: Final = ("rsa", "ed25519")  # every message bears a signature of each
 # What a receiver says when it could not tell; everything else but pass is its refusal (RFC 8601 section 2.7).
 UNDECIDED: Final = {"spf": {"temperror"}, "dkim": {"temperror", "neutral"}, "dmarc": {"temperror"}}
 # Not every receiver verifies Ed25519 (RFC 8463 is optional for it), so its silence does not hold a domain back:
@@ -65,10 +66,10 @@ def judge_delivery(
     verdicts = (
         judge_nonce(raw, expectation),
         judge_spf(results, expectation),
-        *(judge_dkim(results, expectation, algorithm) for algorithm in expectation.selectors),
+        *(judge_dkim(results, expectation, algorithm) for algorithm in ALGORITHMS),
         judge_dmarc_result(results, expectation),
         judge_alignment(raw, results, expectation),
-        *(judge_signature(signatures, expectation, algorithm) for algorithm in expectation.selectors),
+        *(judge_signature(signatures, expectation, algorithm) for algorithm in ALGORITHMS),
         judge_tls(hop),
         judge_source(hop, expectation),
         judge_fcrdns(expectation, ptr_names, a_addresses),
@@ -103,6 +104,8 @@ def judge_spf(results: Sequence[MethodResult], expectation: ProofExpectation) ->
 
 def judge_dkim(results: Sequence[MethodResult], expectation: ProofExpectation, algorithm: str) -> Verdict:
     """The receiver accepts the signature of this algorithm by our domain and selector."""
+    if algorithm not in expectation.selectors:
+        return without_key(f"dkim-{algorithm}")
     of_ours = [
         result
         for result in results
@@ -184,6 +187,8 @@ def judge_alignment(raw: bytes, results: Sequence[MethodResult], expectation: Pr
 
 def judge_signature(signatures: Sequence[VerifiedSignature], expectation: ProofExpectation, algorithm: str) -> Verdict:
     """Our own verification of the signature, independent of what the receiver says."""
+    if algorithm not in expectation.selectors:
+        return without_key(f"signature-{algorithm}")
     selector = expectation.selectors[algorithm]
     ours = [
         signature.valid
@@ -199,6 +204,11 @@ def judge_signature(signatures: Sequence[VerifiedSignature], expectation: ProofE
     reason = "signature_invalid" if ours else "signature_missing"
     expected = f"a valid {algorithm} signature by {selector}._domainkey.{expectation.domain}"
     return judged(f"signature-{algorithm}", expected, found, right=any(ours), reason=reason)
+
+
+def without_key(subject: str) -> Verdict:
+    """A domain that has no key of an algorithm proves nothing about it."""
+    return Verdict(subject, Truth.FAIL, "no_key", "a published key", (), "the domain has no verified key to sign with")
 
 
 def judge_tls(hop: Hop | None) -> Verdict:
