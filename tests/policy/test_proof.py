@@ -98,6 +98,13 @@ def test_a_clean_delivery_proves_everything():
         Truth.PASS,
     )
     assert is_proven(tuple(judged.values())) is Truth.PASS
+    assert {verdict.evidence for verdict in judged.values()} == {()}
+
+
+def test_a_receiver_that_tells_neither_spf_nor_dkim_leaves_alignment_open():
+    judged = verdicts("Authentication-Results: mx.bigmail.example; dmarc=pass header.from=acme.example\n" + HOP + OWN)
+    assert (judged["alignment"].truth, judged["alignment"].reason) == (Truth.UNKNOWN, "not_reported")
+    assert judged["dmarc"].passed
 
 
 @pytest.mark.parametrize(
