@@ -158,6 +158,7 @@ def test_a_receiver_that_tells_neither_spf_nor_dkim_leaves_alignment_open():
             Truth.FAIL,
             "foreign_author",
         ),
+        (("TLSv1.3", "TLSv1.2"), "tls", Truth.PASS, "ok"),
         (("TLSv1.3", "TLSv1.1"), "tls", Truth.FAIL, "tls_old"),
         (("(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\n\t", ""), "tls", Truth.FAIL, "no_tls"),
         (("from mail.acme.example (", "from localhost ("), "helo", Truth.FAIL, "helo_mismatch"),
