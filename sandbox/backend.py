@@ -85,8 +85,8 @@ class Backend:
 
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Any question to the tables."""
-        with psycopg.connect(self._dsn, row_factory=dict_row) as conn:
-            return conn.execute(statement.encode(), values).fetchall()
+        with psycopg.connect(self._dsn) as conn:
+            return conn.cursor(row_factory=dict_row).execute(statement.encode(), values).fetchall()
 
 
 def _value(cursor: psycopg.Cursor[Any]) -> object:

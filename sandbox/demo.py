@@ -148,11 +148,7 @@ class Demo:
 
     def host_of(self, domain: str) -> str:
         """The sandbox's name of a domain's server."""
-        rows = self.backend.rows(
-            "SELECT v.hostwind_id FROM vps_instances v JOIN domains d USING (tenant_id) WHERE d.domain_name = %s",
-            domain,
-        )
-        return f"s{rows[0]['hostwind_id']}"
+        return f"s{self.backend.server_of(domain)['hostwind_id']}"
 
     def second_run(self) -> None:
         """The same order again: looked at, nothing changed."""
@@ -176,11 +172,7 @@ class Demo:
             list(stage.map(self.play, CONTROLS))
         for control in CONTROLS:
             report = self.status(control.domain)
-            active = self.backend.rows(
-                "SELECT v.status FROM vps_instances v JOIN domains d USING (tenant_id)"
-                " WHERE d.domain_name = %s AND v.status = 'active'",
-                control.domain,
-            )
+            active = self.backend.server_of(control.domain).get("status") == "active"
             right = not active and report["status"].startswith("waiting_for_") and control.why in str(report["detail"])
             print(f"    {control.domain:<16} {control.mistake}")
             print(f"    {'':<16} {report['status']}: {report['detail']}")
