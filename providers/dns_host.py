@@ -250,7 +250,8 @@ def _keep_clear_of_aliases(
 def _rdata(kind: dns.rdatatype.RdataType, value: str) -> dns.rdata.Rdata:
     text = _quoted(value) if dns.rdatatype.to_text(kind) in HOLDS_TEXT else value
     try:
-        return dns.rdata.from_text(dns.rdataclass.IN, kind, text)
+        # Names in values are absolute, with or without a final dot: never completed with the zone.
+        return dns.rdata.from_text(dns.rdataclass.IN, kind, text, origin=dns.name.root, relativize=False)
     except (dns.exception.DNSException, ValueError) as error:
         raise Rejected(PROVIDER, "publish", f"not a {dns.rdatatype.to_text(kind)} value: {value}") from error
 

@@ -71,6 +71,13 @@ async def test_any_text_survives_the_way_there_and_back(host, value) -> None:
 
 
 @needs_knot
+@pytest.mark.parametrize("value", ["10 mail.acme.example.", "10 mail.acme.example"])
+async def test_a_name_in_a_value_is_never_completed_with_the_zone(host, value) -> None:
+    await host.publish([change("bounce.acme.example", value, rtype="MX")])
+    assert await host.read("bounce.acme.example", "MX") == RRset(("10 mail.acme.example.",), 300)
+
+
+@needs_knot
 async def test_several_values_stand_in_one_record_set_and_are_replaced_as_one(host) -> None:
     await host.publish([change("many.acme.example", "b", "a")])
     assert await host.read("many.acme.example", "TXT") == RRset(("a", "b"), 300)
