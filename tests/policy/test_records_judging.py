@@ -206,9 +206,16 @@ class TestSpf:
         assert everywhere("spf", self.TEXT, spf=passes(self.NAME, lookups=7)).warnings == ()
 
     def test_no_qualified_end_is_a_warning(self):
-        verdict = everywhere("spf-host", "v=spf1 ip4:198.51.100.11 ?all")
+        for end in ("?all", ""):
+            verdict = everywhere("spf-host", f"v=spf1 ip4:198.51.100.11 {end}")
+            assert verdict.passed
+            assert "~all" in verdict.warnings[0]
+        assert everywhere("spf-host", "v=spf1 ip4:198.51.100.11 redirect=x.example").warnings == ()
+
+    def test_an_obsolete_mechanism_is_a_warning(self):
+        verdict = everywhere("spf", f"v=spf1 ptr {self.TEXT[7:]}", spf=passes(self.NAME))
         assert verdict.passed
-        assert verdict.warnings
+        assert "ptr" in verdict.warnings[0]
 
     def test_a_stale_resolver_does_not_make_a_right_record_wrong(self):
         stale = said("v=spf1 include:_spf.other.example ~all")

@@ -84,6 +84,12 @@ def test_a_record_that_has_our_term_is_kept(existing):
     assert isinstance(act("spf", existing, records=OURS), Keep)
 
 
+def test_a_record_that_covers_our_addresses_in_other_words_is_kept():
+    assert isinstance(act("spf", "v=spf1 ip4:198.51.100.0/24 mx -all", records=OURS), Keep)
+    assert isinstance(act("spf", "v=spf1 mx ip4:198.51.100.0/24 -all", records=OURS), Change)
+    assert isinstance(act("spf", "v=spf1 mx -all", records=OURS, spf_passes=True), Keep)
+
+
 @pytest.mark.parametrize(
     ("values", "reason", "part"),
     [

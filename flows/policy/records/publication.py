@@ -7,7 +7,16 @@ from typing import Final
 from flows.policy.dmarc import DmarcSyntax, dmarc_texts, merged
 from flows.policy.records.nouns import ExpectedRecord, Holder, Merge, RecordSet
 from flows.policy.records.reading import canonical, read, spf_fault
-from flows.policy.spf import SpfSyntax, costly_terms, own_terms, parse_spf, spf_texts, with_terms
+from flows.policy.spf import (
+    SpfOutcome,
+    SpfSyntax,
+    authorises,
+    costly_terms,
+    own_terms,
+    parse_spf,
+    spf_texts,
+    with_terms,
+)
 from flows.policy.verdict import Truth
 
 MAX_LOOKUPS: Final = 10  # RFC 7208 section 4.6.4
@@ -49,11 +58,13 @@ def publication(
     ours_before: Collection[str] = (),
     alias: str | None = None,
     spf_lookups: int | None = None,
+    spf_passes: bool = False,
 ) -> Change | Keep | Conflict:
     """The one act that brings our record about.
 
     `ours_before`: values that we published there ourselves and may replace. `alias`: the target of a CNAME that holds
     the name. `spf_lookups`: what the existing SPF record costs with everything it includes, when that was counted.
+    `spf_passes`: evaluation lets all of our addresses pass as it is, by whatever path.
     """
     if verdict := untouchable(expected, alias):
         return verdict
@@ -61,7 +72,7 @@ def publication(
     if expected.holder is Holder.PLATFORM:
         return Keep("it stands") if same_set(expected, values) else whole(expected, values, "our own zone")
     if expected.merge is Merge.MERGE_SPF:
-        return spf_publication(expected, existing, spf_lookups)
+        return Keep("our addresses pass already") if spf_passes else spf_publication(expected, existing, spf_lookups)
     if expected.merge is Merge.MERGE_DMARC:
         return dmarc_publication(expected, existing)
     return plain_publication(expected, values, ours_before)
@@ -111,8 +122,8 @@ def spf_publication(
         return Conflict(fault[0], f"{expected.name}: {fault[1]}{keep}")
     text, record = texts[0], parse_spf(texts[0])
     added = with_terms(text, own_terms(expected.values[0]))
-    if added == text:
-        return Keep("the SPF record has our terms")
+    if added == text or all(authorises(record, ip) is SpfOutcome.PASS for ip in expected.ips):
+        return Keep("the SPF record covers our addresses")
     used = record.lookups if lookups is None else lookups
     if used > MAX_LOOKUPS:
         costly = " ".join(costly_terms(record))

@@ -92,7 +92,7 @@ def read_spf(expected: ExpectedRecord, values: Sequence[str]) -> Verdict:
     if outcomes == {SpfOutcome.PASS}:
         return Verdict(expected.key, Truth.PASS, expected=shown(expected), found=texts, warnings=remarks(text))
     if None in outcomes:
-        return Verdict(expected.key, Truth.UNKNOWN, "spf_not_evaluated", shown(expected), texts)
+        return Verdict(expected.key, Truth.UNKNOWN, "spf_not_evaluated", shown(expected), texts, warnings=remarks(text))
     return failed(expected, texts, "spf_not_authorised", f"add {' '.join(own_terms(expected.values[0]))} before all")
 
 
@@ -111,10 +111,13 @@ def spf_fault(expected: ExpectedRecord, texts: Sequence[str]) -> tuple[str, str]
 
 def remarks(text: str) -> tuple[str, ...]:
     """What is not wrong but should be known of a record that reads well."""
-    final = parse_spf(text).final
-    if final is None or final.qualifier == "?":
-        return ("the record ends in neither ~all nor -all",)
-    return ()
+    record = parse_spf(text)
+    said: list[str] = []
+    if record.redirect is None and (record.final is None or record.final.qualifier == "?"):
+        said.append("the record ends in neither ~all nor -all")
+    if any(term.name == "ptr" for term in record.directives):
+        said.append("ptr is obsolete and slow (RFC 7208 section 5.5)")
+    return tuple(said)
 
 
 def failed(expected: ExpectedRecord, values: Sequence[str], reason: str, fix: str) -> Verdict:
