@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.policy import mail_host, secure_host
+from flows.policy.mail_host.packages import ROOT_KEY_PACKAGE
 from sandbox import images
 from sandbox.commands import CommandFailed, run
 
@@ -104,6 +106,14 @@ def test_package_lists_hold_names_and_nothing_else() -> None:
         assert names
         assert all(name.replace("-", "").replace(".", "").replace("+", "").isalnum() for name in names)
         assert len(set(names)) == len(names)
+
+
+def test_a_prepared_mail_host_holds_what_the_product_installs() -> None:
+    assert set(images.packages("mail")) == {*secure_host.PACKAGES, *mail_host.PACKAGES}
+
+
+def test_the_repository_holds_what_the_product_may_install_besides() -> None:
+    assert ROOT_KEY_PACKAGE in images._names(images.RECIPES / "extra-packages")
 
 
 def test_a_bare_host_stands_on_the_base_alone(tmp_path: Path) -> None:

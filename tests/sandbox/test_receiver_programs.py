@@ -35,7 +35,8 @@ def test_findings_above_our_hop_become_one_field_on_top() -> None:
         + OURS + b"spf=pass (a; b)\n" + HOP + b"Subject: s\n\nbody\n\nmore\n"
     )  # fmt: skip
     assert filing.gathered(message, ID) == (
-        b"Authentication-Results: mx.bigmail.example;\n\tspf=pass (a; b);\n\tdkim=pass header.d=acme.example;\n\tdmarc=pass\n"
+        b"Authentication-Results: mx.bigmail.example;\n\tspf=pass (a; b);\n"
+        b"\tdkim=pass header.d=acme.example;\n\tdmarc=pass\n"
         b"Return-Path: <a@acme.example>\n" + HOP + b"Subject: s\n\nbody\n\nmore\n"
     )
 
