@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.policy import mail_host, secure_host
-from flows.policy.mail_host.packages import ROOT_KEY_PACKAGE
+from flows.policy.mail_host.__init__ import ROOT_KEY_PACKAGE
 from sandbox import images
 from sandbox.commands import CommandFailed, run
 
