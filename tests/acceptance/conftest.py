@@ -1,0 +1,35 @@
+"""One world and one `serve` for all stories; tenants that several stories look at are onboarded once."""
+
+import base64
+import os
+from collections.abc import Generator
+
+import pytest
+
+from tests.support import world
+from tests.support.world import BARE, DONE, TEMPLATE, Lab, Tenant
+
+
+@pytest.fixture(scope="session")
+def lab() -> Generator[Lab]:
+    if lacks := world.why_not():
+        if world.REQUIRED:
+            pytest.fail(f"PENGUINMAILS_SANDBOX__REQUIRED=1, and no world can be raised: {lacks}")
+        pytest.skip(f"no world can be raised here: {lacks}")
+    with world.raised() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def acme(lab: Lab) -> Tenant:
+    """A tenant that went from a row in a table to proven mail on a server that was bare."""
+    tenant = lab.add_tenant("acorn")
+    ran = lab.onboard(tenant, **{TEMPLATE: BARE})
+    assert ran.code == DONE, ran.said
+    return tenant
+
+
+@pytest.fixture(scope="session")
+def quiet(lab: Lab) -> Lab:
+    """A second installation in the same world, which no sweep looks after: what stands still there, stands still."""
+    return world.second_installation(lab, "quiet", base64.b64encode(os.urandom(32)).decode())
