@@ -106,15 +106,19 @@ class Link:
             self._socket.close()
 
     def _reach(self, address: IPv4Address, port: int) -> paramiko.Transport:
+        self._keep_wanted()
         self._socket = socket.create_connection((str(address), port), timeout=self._timeout_seconds)
-        if self._unwanted:
-            raise ConnectionAbortedError("given up before it began")
+        self._keep_wanted()
         transport = self._transport = paramiko.Transport(self._socket)
         transport.set_log_channel(WIRE_LOG)
         transport.banner_timeout = self._timeout_seconds
         transport.handshake_timeout = self._timeout_seconds
         transport.auth_timeout = self._timeout_seconds
         return transport
+
+    def _keep_wanted(self) -> None:
+        if self._unwanted:
+            raise ConnectionAbortedError("given up before it began")
 
     def _negotiate(self, transport: paramiko.Transport, pinned: str | None) -> str:
         if pinned is not None:

@@ -340,15 +340,44 @@ async def test_an_address_outside_the_allowed_networks_gets_no_packet(executor, 
             listener.accept()
 
 
-async def test_a_cancelled_command_leaves_no_connection(open_shell, server, tmp_path) -> None:
+@pytest.mark.timeout(30)  # a connection that stayed would hold its only thread for as long as the command runs
+async def test_a_cancelled_command_leaves_neither_connection_nor_thread(server, key, tmp_path) -> None:
     mark = tmp_path / "begun"
-    task = asyncio.create_task(run(open_shell, f"touch {mark}; exec sleep 30"))
-    await appears(mark)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert threading.active_count() < 10
-    assert not [thread for thread in threading.enumerate() if "Transport" in type(thread).__name__]
+    with ThreadPoolExecutor(1) as single:
+        ssh = Ssh(allowed_networks=LOOPBACK, executor=single)
+
+        async def wait_long() -> None:
+            async with ssh.connect(
+                HERE, user=USER, port=server.port, private_key=key.private_openssh, host_key=None
+            ) as shell:
+                await shell.run(f"echo $$ >{mark}.new; mv {mark}.new {mark}; exec sleep 60", timeout_seconds=600)
+
+        task = asyncio.create_task(wait_long())
+        await appears(mark)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    os.kill(int(mark.read_text()), 9)
+
+
+async def test_a_connection_given_up_while_it_waits_for_a_thread_is_never_made() -> None:
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as single, socket.create_server(("127.0.0.1", 0)) as listener:
+        single.submit(busy.wait)
+        crowded = Ssh(allowed_networks=LOOPBACK, executor=single)
+        opening = crowded.connect(
+            HERE, user="root", port=listener.getsockname()[1], password=SecretStr("x"), host_key=None
+        )
+        task = asyncio.create_task(opening.__aenter__())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        busy.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 @pytest.mark.parametrize("credentials", [{}, {"password": SecretStr("x"), "private_key": SecretStr("y")}])
