@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,8 @@ def test_the_names_digits_are_not_the_serviceid(played: Played) -> None:
     (row,) = played.rows()
     assert row["hostname"].startswith("hwsrv-")
     assert str(row["serviceid"]) not in row["hostname"]
+    played.order()
+    assert len({server["hostname"] for server in played.rows()}) == 2
 
 
 def test_labels_are_not_unique_and_quantity_multiplies(played: Played) -> None:
@@ -185,6 +188,16 @@ def test_a_terminated_server_is_gone_after_its_delay_and_its_name_too(played: Pl
     assert played.rows() == []
     assert untitled(played.call("get_instance", serviceid=serviceid)) == BAD_ID
     assert ("set_ptr", ip, "") in played.hosts.wishes
+
+
+def test_an_instant_end_is_seen_although_its_host_is_still_booting(played: Played) -> None:
+    booted = threading.Event()
+    played.hosts.create_host = lambda *_, **__: booted.wait(30)
+    serviceid = server(played)
+    played.call("terminate", serviceid=serviceid)
+    assert played.rows() == []
+    booted.set()
+    assert played.wishes("destroy_host") == [("destroy_host", f"s{serviceid}")]
 
 
 def test_a_lock_is_a_toggle(played: Played) -> None:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sandbox.hostwinds.admin import AdminRefused
@@ -52,6 +53,21 @@ def test_a_host_whose_making_was_cut_short_is_made_anew(tmp_path: Path) -> None:
         assert played.admin.settle()
         kinds = [wish[0] for wish in played.hosts.wishes]
         assert kinds.index("destroy_host") < kinds.index("create_host")
+
+
+def test_a_late_effect_that_may_have_happened_is_not_done_again(tmp_path: Path) -> None:
+    with played_provider(tmp_path) as played:
+        played.admin.fault("late_effect", seconds=900)
+        with pytest.raises(httpx.RemoteProtocolError):
+            played.order()
+    books = tmp_path / "books.json"
+    document = json.loads(books.read_text())
+    document["deeds"][0]["begun"] = True
+    books.write_text(json.dumps(document))
+    with played_provider(tmp_path) as played:
+        played.admin.advance(900)
+        assert played.admin.settle()
+        assert played.admin.servers() == []
 
 
 def test_the_books_are_not_for_every_eye(tmp_path: Path) -> None:

@@ -75,10 +75,11 @@ def test_an_effect_may_come_long_after_the_connection_is_gone(played: Played) ->
     assert len(played.admin.charges(label=TOKEN)) == 1
 
 
-def test_a_late_effect_needs_a_good_key_too(played: Played) -> None:
+def test_a_late_effect_needs_an_admitted_caller_too(played: Played) -> None:
+    played.admin.ask("set_allow_list", addresses=["203.0.113.1"])
     played.admin.fault("late_effect", seconds=0)
     with pytest.raises(httpx.RemoteProtocolError):
-        played.post("add_instance", key="wrong", template="debian-12", rid="1", location_id="1")
+        played.order()
     assert played.admin.settle()
     assert servers(played) == []
 
