@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from flows.policy import mail_host, secure_host
-from flows.policy.mail_host.__init__ import ROOT_KEY_PACKAGE
 from sandbox import images
 from sandbox.commands import CommandFailed, run
 
@@ -113,7 +112,7 @@ def test_a_prepared_mail_host_holds_what_the_product_installs() -> None:
 
 
 def test_the_repository_holds_what_the_product_may_install_besides() -> None:
-    assert ROOT_KEY_PACKAGE in images._names(images.RECIPES / "extra-packages")
+    assert mail_host.ROOT_KEY_PACKAGE in images._names(images.RECIPES / "extra-packages")
 
 
 def test_a_bare_host_stands_on_the_base_alone(tmp_path: Path) -> None:
