@@ -106,6 +106,13 @@ def test_a_broken_spf_record_is_for_a_person(values, reason, part):
     assert part in conflict.fix
 
 
+def test_the_tenth_lookup_may_be_ours():
+    nine = "v=spf1 " + " ".join(f"include:i{number}.example" for number in range(9)) + " -all"
+    for change in (act("spf", nine, records=OURS), act("spf", "v=spf1 a -all", records=OURS, spf_lookups=9)):
+        assert isinstance(change, Change)
+        assert INCLUDE in change.values[0]
+
+
 def test_an_eleventh_lookup_is_avoided_by_naming_the_address():
     full = "v=spf1 " + " ".join(f"include:i{number}.example" for number in range(10)) + " -all"
     change = act("spf", full, records=OURS)
