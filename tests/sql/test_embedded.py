@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from sql.embedded import NotStarted, embedded_dsn, let_go
+from tests.support.postgres import fast_place
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -26,7 +27,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="penguin-embedded-"))
+    made = Path(tempfile.mkdtemp(prefix="penguin-embedded-", dir=fast_place()))
     made.chmod(0o755)
     yield made
     let_go(made)

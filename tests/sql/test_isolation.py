@@ -8,9 +8,9 @@ from sql import migrate
 from sql.isolation import breaches
 
 
-async def found(dsn: str) -> tuple[str, ...]:
+async def found(dsn: str, *tables: str) -> tuple[str, ...]:
     async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
-        return await breaches(conn)
+        return await breaches(conn, only=frozenset(tables) or None)
 
 
 def change(dsn: str, statement: str) -> None:
@@ -99,7 +99,10 @@ MUTATIONS = {
         "ALTER TABLE leads ALTER COLUMN tenant_id DROP NOT NULL",
         "leads: tenant_id may be empty",
     ),
-    "no index for the policy": ("DROP INDEX idx_campaigns_tenant", None),
+    "no index for the policy": (
+        "DROP INDEX idx_campaigns_tenant; ALTER TABLE campaigns DROP CONSTRAINT campaigns_tenant_key CASCADE",
+        "campaigns: no index is led by tenant_id",
+    ),
     "secrets granted": ("GRANT SELECT ON secrets TO penguin_app", "secrets: penguin_app may SELECT"),
     "orders granted to everybody": (
         "GRANT SELECT ON provider_orders TO PUBLIC",
@@ -112,13 +115,7 @@ MUTATIONS = {
 async def test_the_trial_notices(database: str, name: str) -> None:
     statement, expected = MUTATIONS[name]
     change(database, statement)
-    told = await found(database)
-    if expected is None:
-        assert told == ()  # campaigns_tenant_key still leads with tenant_id
-        change(database, "ALTER TABLE campaigns DROP CONSTRAINT campaigns_tenant_key CASCADE")
-        assert "campaigns: no index is led by tenant_id" in await found(database)
-        return
-    assert expected in told
+    assert expected in await found(database, expected.partition(":")[0])
 
 
 async def test_any_other_error_of_a_probe_is_a_breach_too(database: str) -> None:
@@ -128,7 +125,7 @@ async def test_any_other_error_of_a_probe_is_a_breach_too(database: str) -> None
         "GRANT EXECUTE ON FUNCTION broken() TO penguin_app;"
         "ALTER POLICY tenant_isolation ON leads WITH CHECK (tenant_id = (SELECT broken()))",
     )
-    told = await found(database)
+    told = await found(database, "leads")
     assert any("22012 division by zero" in line for line in told)
 
 
