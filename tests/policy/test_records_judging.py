@@ -239,6 +239,12 @@ def test_the_fix_says_expected_found_where_and_what_to_do():
     )
 
 
+def test_the_line_stays_readable_whatever_was_published():
+    verdict = everywhere("own", *("x" * 5000 for _ in range(50)))
+    assert verdict.fix.count("|") == 3
+    assert len(verdict.fix) < 4 * 300 + 250
+
+
 OUTCOMES = st.sampled_from(["found", "absent", *UNHELPFUL])
 ANSWERS = st.lists(
     st.tuples(OUTCOMES, st.lists(st.sampled_from(["198.51.100.11", "192.0.2.1", "junk"]), max_size=2)), max_size=5

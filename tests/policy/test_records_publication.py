@@ -94,6 +94,7 @@ def test_a_record_that_covers_our_addresses_in_other_words_is_kept():
     ("values", "reason", "part"),
     [
         (("v=spf1 -all", "v=spf1 mx ~all"), "spf_multiple", f"v=spf1 mx {INCLUDE} -all"),
+        (("v=spf1 -all", "v=spf1 bogus"), "spf_multiple", f"v=spf1 {INCLUDE} ~all"),
         (("v=spf1 +all",), "spf_open", "whole world"),
         (("v=spf1 all",), "spf_open", "whole world"),
         (("v=spf1 ipv4:192.0.2.1 -all",), "spf_syntax", "ipv4:192.0.2.1"),
