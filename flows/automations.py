@@ -1,4 +1,4 @@
-"""Automations and limits of the Prefect server, as code: installed by name, removed when no longer here."""
+"""Automations of the Prefect server, as code: installed by name, removed when no longer here."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,15 +6,12 @@ from uuid import UUID
 
 from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import StateType
 from prefect.events import ResourceSpecification
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.exceptions import ObjectNotFound
 
 from flows.states import OUR_NAMES
-from flows.waiting import CHANGES
 
 PREFIX = "penguin: "
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -72,26 +69,13 @@ def recover(resume_deployment_id: UUID) -> Automation:
 
 
 async def install() -> list[str]:
-    """Make the limit and the automations; one line for each thing that now stands."""
-    lines = [await ensure_limit()]
+    """Make the automations; one line for each that now stands."""
     async with get_client() as client:
         deployment = await client.read_deployment_by_name(RESUME)
         wanted = [lost_runs(), recover(deployment.id)]
-        lines += [await _ensure(automation) for automation in wanted]
+        lines = [await _ensure(automation) for automation in wanted]
         lines += await _remove_others(client, {automation.name for automation in wanted})
     return lines
-
-
-async def ensure_limit() -> str:
-    """One state-changing call at a time at the provider."""
-    async with get_client() as client:
-        try:
-            await client.read_global_concurrency_limit_by_name(CHANGES)
-        except ObjectNotFound:
-            await client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=CHANGES, limit=1, active=True)
-            )
-    return f"concurrency limit {CHANGES}: 1"
 
 
 async def _ensure(wanted: Automation) -> str:

@@ -26,8 +26,9 @@ from flows.onboarding.servers import ensure_server
 from flows.onboarding.warmup import ensure_warmup_planned
 from flows.outcomes import Done
 from flows.resources import resources
-from flows.runs import open_run, park, settle_failure, succeed
+from flows.runs import cancel, is_cancelled, open_run, park, settle_failure, succeed
 from sql import tenants
+from sql.provisioning import Run
 from sql.session import as_orchestrator
 
 JOURNEY = (
@@ -59,9 +60,11 @@ async def onboard_tenant(tenant_id: UUID, run_id: UUID | None = None, request_id
             return states.rejected(f"no tenant {tenant_id}: nothing was done; check the id in tenants.tenant_id")
         key = request_id or f"flow:{flow_run.id or datetime.now(UTC).isoformat()}"
         async with open_run(r, tenant=tenant, kind="onboard", run_id=run_id, idempotency_key=key) as run:
-            if run is None:
-                return states.already_running(f"another process is onboarding tenant {tenant_id}")
+            if not isinstance(run, Run):
+                return run
             for ensure in JOURNEY:
+                if await is_cancelled(r, run):
+                    return await cancel(r, run, ensure.name)
                 try:
                     outcome = await ensure(run.id)
                 except Exception as error:  # noqa: BLE001  every way to end is a row first

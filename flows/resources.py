@@ -145,6 +145,7 @@ def hostwinds(found: Settings) -> Hostwinds:
     return Hostwinds(
         api_key=group.api_key,
         base_url=group.base_url,
+        login_user=group.login_user,
         rate_per_second=group.rate_per_second,
         burst=group.burst,
         connect_timeout_seconds=group.connect_timeout_seconds,

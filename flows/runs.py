@@ -28,22 +28,40 @@ PROVIDER_LOOKS_MINUTES = (1, 2, 5, 10)  # pauses between looks at a provider tha
 @asynccontextmanager
 async def open_run(
     r: Resources, *, tenant: Tenant, kind: str, run_id: UUID | None, idempotency_key: str
-) -> AsyncGenerator[Run | None]:
-    """Take the tenant's run of this kind for this process; None while another process has it or it has ended."""
+) -> AsyncGenerator[Run | State[None]]:
+    """Take the tenant's run of this kind for this process; a final state when there is nothing for it to do."""
     async with as_orchestrator(r.pool) as conn:
         found = await provisioning.get_run(conn, run_id) if run_id else None
+        if run_id and (found is None or (found.tenant_id, found.kind) != (tenant.id, kind)):
+            yield states.rejected(f"tenant {tenant.tenant_id} has no {kind} run {run_id}: nothing was done")
+            return
         run = found or await provisioning.open_or_join_run(
             conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=idempotency_key,
             requested_by=f"flow:{flow_run.id}" if flow_run.id else "process", input={},
         )  # fmt: skip
     async with run_lock(await direct_dsn(), run.id) as mine:
         if not mine:
-            yield None
+            yield states.already_running(f"run {run.id}: another process is at work on it")
             return
         async with as_orchestrator(r.pool) as conn:
             await provisioning_steps.close_crashed_attempts(conn, run.id)
             started = await provisioning.start_run(conn, run.id, _flow_run_id())
-        yield started
+        yield started or states.already_ended(f"run {run.id} has ended ({run.status}): nothing was done")
+
+
+async def is_cancelled(r: Resources, run: Run) -> bool:
+    """Whether an operator asked the run to stop; looked at between two steps."""
+    async with as_orchestrator(r.pool) as conn:
+        now = await provisioning.get_run(conn, run.id)
+    return now is not None and now.cancel_requested_at is not None
+
+
+async def cancel(r: Resources, run: Run, step_key: str) -> State[None]:
+    """End a run on request. What it made stays: giving it back is another decision."""
+    sentence = f"stopped before {step_key}, as an operator asked; what was made stays"
+    async with as_orchestrator(r.pool) as conn:
+        await provisioning.finish_run(conn, run.id, run.flow_run_id, status="cancelled", message=sentence)
+    return states.cancelled(sentence)
 
 
 def _flow_run_id() -> UUID:

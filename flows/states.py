@@ -24,9 +24,10 @@ ONBOARDING_STEPS = (
 WAITING_FOR = {"dns": "Waiting for DNS", "provider": "Waiting for provider", "operator": "Waiting for operator"}
 REJECTED = "Rejected"
 ALREADY_RUNNING = "Already running"
+ALREADY_ENDED = "Already ended"
 CANCELLED_BY_REQUEST = "Cancelled by request"
 
-OUR_NAMES = (*WAITING_FOR.values(), REJECTED, ALREADY_RUNNING, CANCELLED_BY_REQUEST)
+OUR_NAMES = (*WAITING_FOR.values(), REJECTED, ALREADY_RUNNING, ALREADY_ENDED, CANCELLED_BY_REQUEST)
 """Every name beside Prefect's own; the automation that finds lost runs must know them all."""
 
 
@@ -45,6 +46,11 @@ def rejected(detail: str) -> State[None]:
 def already_running(detail: str) -> State[None]:
     """Another process has this run: nothing to do."""
     return Completed(name=ALREADY_RUNNING, message=detail)
+
+
+def already_ended(detail: str) -> State[None]:
+    """The run is behind us: nothing to do."""
+    return Completed(name=ALREADY_ENDED, message=detail)
 
 
 def cancelled(detail: str) -> State[None]:

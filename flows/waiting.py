@@ -4,20 +4,21 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
-
-from prefect.concurrency.asyncio import concurrency
+from contextlib import asynccontextmanager
 
 from flows.policy.orders import pause_seconds
+from flows.resources import direct_dsn
 from flows.settings import HostwindsSettings
+from sql.session import change_lock
 
-CHANGES = "hostwinds-changes"  # the global limit that `python -m flows install` makes
 PATIENCE_SECONDS = 50.0
 
 
-def one_change_at_a_time() -> AbstractAsyncContextManager[None]:
-    """At most one state-changing call at the provider, over all workers; a missing limit raises."""
-    return concurrency(CHANGES, occupy=1, timeout_seconds=120, strict=True)
+@asynccontextmanager
+async def one_change_at_a_time() -> AsyncGenerator[None]:
+    """At most one state-changing call at the VPS provider, over all workers."""
+    async with change_lock(await direct_dsn(), "vps"):
+        yield
 
 
 async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATIENCE_SECONDS) -> AsyncGenerator[int]:

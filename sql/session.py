@@ -21,6 +21,7 @@ WAIT_FOR_CONNECTION_SECONDS = 2.0
 IDLE_SECONDS = 30.0
 LIFETIME_SECONDS = 1800.0
 CONNECT_SECONDS = 10
+CHANGE_LOCK_WAIT_SECONDS = 180  # a change at the provider may take its whole time-out of 120 s
 
 CONFLICTS = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
 """Serialization failure, deadlock, lock not available, server going away or starting, too many connections."""
@@ -130,6 +131,26 @@ async def run_lock(dsn: str, run_id: UUID) -> AsyncGenerator[bool]:
             cursor = await conn.execute(f"SELECT pg_try_advisory_lock({RUN_LOCK_KEY})", {"run_id": run_id})
             got = await cursor.fetchone()
         yield got is not None and bool(got[0])
+
+
+@asynccontextmanager
+async def change_lock(dsn: str, system: str, *, wait_seconds: int = CHANGE_LOCK_WAIT_SECONDS) -> AsyncGenerator[None]:
+    """Be the only process, over all machines, that changes something at an outside system; wait for one's turn.
+
+    A session lock like that of a run: a killed process frees it at once. Raises Contended when the turn does not come.
+    """
+    with our_errors():
+        conn = await AsyncConnection.connect(
+            dsn, autocommit=True, application_name=f"penguin:change {system}", connect_timeout=CONNECT_SECONDS
+        )
+    async with conn:
+        with our_errors():
+            await conn.execute("SELECT set_config('statement_timeout', %s, false)", [f"{wait_seconds}s"])
+            try:
+                await conn.execute("SELECT pg_advisory_lock(hashtextextended('penguin-change:' || %s, 0))", [system])
+            except psycopg.errors.QueryCanceled as error:
+                raise Contended(f"other processes kept changing {system} for {wait_seconds} s") from error
+        yield
 
 
 async def lock_is_free(conn: AsyncConnection[Any], run_id: UUID) -> bool:

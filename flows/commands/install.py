@@ -32,7 +32,7 @@ SERVER_ENVIRONMENT = {
 def install(
     pool: Annotated[bool, typer.Option(help="make the work pool and deploy to it, for workers")] = True,
 ) -> None:
-    """Send deployments, automations and limits to the Prefect server at PREFECT_API_URL. Safe to repeat."""
+    """Send deployments and automations to the Prefect server at PREFECT_API_URL. Safe to repeat."""
     if not os.environ.get("PREFECT_API_URL"):
         stop(
             Exit.USAGE, f"PREFECT_API_URL is not set: start a server (python -m flows serve) and set it to {LOCAL_API}"

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from flows import dispatch
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.resources import Resources, resources
-from flows.states import ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
+from flows.states import ALREADY_ENDED, ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
 from sql import delivery_proofs, provisioning, provisioning_steps, retries, tenants
 from sql.provisioning import Run
 from sql.provisioning_steps import Step
@@ -55,10 +55,8 @@ async def _onboard(word: str, *, via_worker: bool, request_id: str | None, as_js
 
 async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id: UUID | None, as_json: bool) -> None:
     """Run the journey in this process and show its steps as they end."""
-    from flows.automations import ensure_limit  # noqa: PLC0415  Prefect's client takes a second to import
-    from flows.onboard import onboard_tenant  # noqa: PLC0415
+    from flows.onboard import onboard_tenant  # noqa: PLC0415  the journey takes a second to import
 
-    await ensure_limit()
     shown: set[str] = set()
     watcher = asyncio.create_task(show_progress(r, tenant, shown)) if not as_json else None
     state = await ended_state(onboard_tenant, tenant.tenant_id, run_id, request_id)
@@ -84,8 +82,9 @@ async def ended_state(journey: Any, tenant_id: UUID, run_id: UUID | None, reques
 
 def exit_code(latest: Run | None, state_name: str) -> Exit:
     """What the shell is told."""
-    if state_name in {REJECTED, ALREADY_RUNNING} or latest is None:
-        return {REJECTED: Exit.REJECTED, ALREADY_RUNNING: Exit.ALREADY_RUNNING}.get(state_name, Exit.FAILED)
+    by_name = {REJECTED: Exit.REJECTED, ALREADY_RUNNING: Exit.ALREADY_RUNNING, ALREADY_ENDED: Exit.REJECTED}
+    if state_name in by_name or latest is None:
+        return by_name.get(state_name, Exit.FAILED)
     if latest.status == "waiting":
         return Exit.WAITING_FOR_OPERATOR if latest.wait_reason == "operator" else Exit.WAITING
     return CODES[latest.status]
@@ -251,6 +250,19 @@ def retry_plan(steps: list[Step], from_step: str | None, r: Resources) -> list[s
         else f"may buy one server ({r.settings.hostwinds.monthly_cost_usd} USD a month) if none carries its token"
     )
     return [f"keeps: {', '.join(keeps) or 'nothing'}", f"looks at: {', '.join(looks)}", cost]
+
+
+def cancel(run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="as status shows it")]) -> None:
+    """Ask a run to stop before its next step. What it made stays, and stays paid."""
+    run(_cancel(run_id))
+
+
+async def _cancel(run_id: UUID) -> None:
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        asked = await provisioning.request_cancel(conn, run_id)
+    if not asked:
+        stop(Exit.USAGE, f"no live run {run_id}; python -m flows status lists them")
+    out.print("it stops before its next step; a waiting run stops when it comes back", markup=False)
 
 
 async def known_tenant(r: Resources, word: str) -> Tenant:
