@@ -34,7 +34,7 @@ def submission(server: SmtpServer, ca_file: Path | None, **more) -> Submission:
         "user": "postmaster@acme.example",
         "password": SecretStr(PASSWORD),
         "address": HERE,
-        "timeout_seconds": 0.5,
+        "timeout_seconds": 10,
     }
     return Submission(HOST, server.port, ca_file=ca_file, **{**known, **more})
 
@@ -120,7 +120,7 @@ async def test_the_null_sender_and_several_recipients_are_possible(tls) -> None:
 )
 async def test_each_answer_says_whether_to_repeat_look_or_mend(tls, occasion, reply, error) -> None:
     with pytest.raises(ProviderError) as failure:
-        await send(tls, replies={occasion: reply})
+        await send(tls, replies={occasion: reply}, timeout_seconds=1.5 if reply == "silent" else 10)
     assert type(failure.value) is error
     if reply[0].isdigit():
         assert reply in str(failure.value)
@@ -174,7 +174,7 @@ async def test_nobody_at_the_port_is_unavailable(tls) -> None:
 async def test_the_whole_conversation_has_a_limit(tls, occasion) -> None:
     error = Unconfirmed if occasion == "message" else Unavailable
     with pytest.raises(error):
-        await send(tls, replies={occasion: "silent"}, timeout_seconds=15, limit_seconds=0.5)
+        await send(tls, replies={occasion: "silent"}, timeout_seconds=15, limit_seconds=2)
 
 
 async def test_a_cancelled_conversation_ends(tls) -> None:
@@ -208,7 +208,7 @@ def message(nonce: str) -> bytes:
 
 
 def mailbox(server: ImapServer, ca_file: Path | None, **more) -> Mailbox:
-    known = {"user": "box@bigmail.example", "password": SecretStr(PASSWORD), "address": HERE, "timeout_seconds": 0.5}
+    known = {"user": "box@bigmail.example", "password": SecretStr(PASSWORD), "address": HERE, "timeout_seconds": 10}
     return Mailbox(HOST, server.port, ca_file=ca_file, **{**known, **more})
 
 
@@ -264,8 +264,9 @@ async def test_an_unreadable_date_is_no_date(tls) -> None:
     ],
 )
 async def test_a_mailbox_that_cannot_be_read_says_why(tls, command, reply, error) -> None:
+    patience = 1 if reply == "silent" else 10
     with pytest.raises(ProviderError) as failure:
-        await find(tls, {"folders": {"INBOX": [MESSAGE]}, "replies": {command: reply}})
+        await find(tls, {"folders": {"INBOX": [MESSAGE]}, "replies": {command: reply}}, timeout_seconds=patience)
     assert type(failure.value) is error
 
 
@@ -288,7 +289,7 @@ async def test_a_mailbox_behind_an_untrusted_certificate_gets_no_credential(tls)
 async def test_reading_a_mailbox_has_a_limit(tls) -> None:
     facts = {"replies": {"SEARCH": "silent"}}
     with pytest.raises(Unavailable):
-        await find(tls, facts, timeout_seconds=15, limit_seconds=0.5)
+        await find(tls, facts, timeout_seconds=15, limit_seconds=2)
 
 
 @pytest.mark.parametrize("value", ['n1" OR ALL "', "n1\r\nLOGOUT", "", "nö", "n\\1"])

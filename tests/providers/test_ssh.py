@@ -45,7 +45,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def ssh(executor: ThreadPoolExecutor) -> Ssh:
-    return Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=5)
+    return Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=10)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_a_daemon_that_holds_the_output_open_does_not_hold_us(open_shell) 
 async def test_a_late_command_may_have_happened(open_shell) -> None:
     async with open_shell() as shell:
         with pytest.raises(Unconfirmed, match="no end in time"):
-            await shell.run("exec sleep 3", timeout_seconds=0.5)
+            await shell.run("exec sleep 6", timeout_seconds=1.5)
         assert (await shell.run("echo still here", timeout_seconds=20)).stdout == "still here\n"
 
 
@@ -256,7 +256,8 @@ async def test_the_right_password_opens_a_shell(ssh) -> None:
     [("silent_login", Unavailable), ("drop_login", Unavailable), ("partial_login", Unauthorized)],
 )
 async def test_only_an_answer_refuses_a_credential(executor, manner, error) -> None:
-    impatient = Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=1)
+    patience = 1 if manner == "silent_login" else 10
+    impatient = Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=patience)
     with scripted_sshd(manner) as peer, pytest.raises(ProviderError) as failure:
         async with impatient.connect(HERE, user="root", port=peer.port, password=SecretStr("right"), host_key=None):
             pass
@@ -409,7 +410,7 @@ async def test_no_secret_shows_in_repr_log_or_errors(ssh, server, open_shell, ca
         output = await run(open_shell, f": {CANARY}; cat; cat >&2", stdin=CANARY.encode())
         async with open_shell() as shell:
             with pytest.raises(Unconfirmed) as late:
-                await shell.run(f"exec sleep 2 # {CANARY}", stdin=CANARY.encode(), timeout_seconds=0.2)
+                await shell.run(f"exec sleep 6 # {CANARY}", stdin=CANARY.encode(), timeout_seconds=1.5)
             shown += [repr(shell), str(vars(shell))]
     finally:
         logging.getLogger("providers.ssh.wire").setLevel(logging.CRITICAL)
