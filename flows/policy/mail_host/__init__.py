@@ -43,6 +43,7 @@ def desired(host: MailHost) -> Desired:
         certificates.component(host),
         caps.component(host),
         opendkim.component(host),
+        dovecot.mailboxes(host),
         dovecot.component(host),
         postfix.component(host),
     )

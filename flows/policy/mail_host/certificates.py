@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 from flows.policy.convergence import Component, Condition, File
+from flows.policy.mail_host.dovecot import RELOAD
 from flows.policy.mail_host.nouns import MailHost
 
 FOLDER = "/etc/ssl/penguin"
@@ -34,7 +35,7 @@ def component(host: MailHost) -> Component:
         before=(Condition("key", _HAS_KEY, _MAKE_KEY), *(() if given else (fits,))),
         files=given,
         check=_FITS,
-        settle="for unit in postfix@- dovecot; do systemctl try-reload-or-restart $unit || true; done",
+        settle=f"! systemctl -q is-active dovecot || {{ {RELOAD}; }}",
     )
 
 

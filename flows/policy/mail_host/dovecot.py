@@ -8,8 +8,20 @@ NO_PASSWORD = "{SHA512-CRYPT}*"  # noqa: S105 -- no hash at all: nothing matches
 FEEDBACK_QUOTA_MB = 2048
 
 
+# Postfix's processes lose their line to a reloaded Dovecot, and would tell the next login to come back later.
+RELOAD = "systemctl try-reload-or-restart dovecot && { ! systemctl -q is-active postfix@- || postfix reload; }"
+
+
+def mailboxes(host: MailHost) -> Component:
+    """The users, apart from Dovecot itself: it looks at their file anew at every login and needs no reload."""
+    return Component(
+        "mailboxes",
+        files=(File("/etc/dovecot/penguin-users", users(host).encode(), mode="640", owner="root:dovecot"),),
+    )
+
+
 def component(host: MailHost) -> Component:
-    """Dovecot with its users. The user file is read at every login: a change of it needs no reload."""
+    """Dovecot and the account its store belongs to."""
     account = "useradd --system --home-dir /var/vmail --create-home --shell /usr/sbin/nologin vmail"
     return Component(
         "dovecot",
@@ -17,13 +29,10 @@ def component(host: MailHost) -> Component:
             Condition("vmail", "getent passwd vmail", account),
             Condition("store", "[ -d /var/vmail ]", "install -d -o vmail -g vmail -m 750 /var/vmail"),
         ),
-        files=(
-            File("/etc/dovecot/dovecot.conf", filled("dovecot.conf", {"HOSTNAME": host.hostname}).encode()),
-            File("/etc/dovecot/penguin-users", users(host).encode(), mode="640", owner="root:dovecot"),
-        ),
+        files=(File("/etc/dovecot/dovecot.conf", filled("dovecot.conf", {"HOSTNAME": host.hostname}).encode()),),
         check="doveconf -n >/dev/null",
         ports=("0.0.0.0:993",),
-        settle="systemctl reload dovecot",
+        settle=RELOAD,
         units=(Unit("dovecot"),),
     )
 

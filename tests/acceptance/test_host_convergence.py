@@ -1,0 +1,414 @@
+"""A bare Debian host becomes a safe mail host, stays one, and is left alone: on real hosts, over real SSH."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from flows.policy import convergence, mail_host, secure_host
+from flows.policy.convergence import Applied, Component, Desired, Refused
+from providers.errors import Unauthorized, Unavailable
+from providers.keys import hash_password, issue_certificate
+from providers.ssh import Ssh
+from sandbox import prerequisites
+from sandbox.world import World
+from tests.support import world as worlds
+from tests.support.converged import PASSWORD, ROOT_PASSWORD, Host, ssh_from_control
+
+pytestmark = pytest.mark.sandbox
+
+STAMPS = """
+find /etc /usr/local /var/lib/penguin -xdev -type f -printf '%p %T@ %i\\n' | sort
+systemctl show -p Id -p ActiveEnterTimestampMonotonic -p InvocationID \
+    postfix@- dovecot unbound rsyslog nftables ssh fail2ban penguin-caps penguin-dkim@rsa penguin-dkim@ed25519
+"""
+
+
+@pytest.fixture(scope="module")
+def world() -> Generator[World]:
+    lacks = [f"{lack.what}: {lack.cure}" for lack in prerequisites.lacks()]
+    if lacks and worlds.REQUIRED:
+        pytest.fail("; ".join(lacks))
+    if lacks:
+        pytest.skip("; ".join(lacks))
+    World.down_named("converge", say=lambda _: None)
+    raised = World.up("converge", emulator=False, say=lambda _: None)
+    yield raised
+    raised.down(say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def ssh(world: World) -> Generator[Ssh]:
+    with ssh_from_control(world) as product:
+        yield product
+
+
+@pytest.fixture(scope="module")
+async def host(world: World, ssh: Ssh) -> AsyncGenerator[Host]:
+    """A host that was bare, with two addresses and two domains, everything installed by apt over SSH."""
+    made = Host(
+        world, ssh, "bare", [IPv4Address("198.51.100.50"), IPv4Address("198.51.100.51")],
+        ["acorn.example", "birch.example"],
+    )  # fmt: skip
+    made.boot("bare")
+    await made.first_contact()
+    await made.converge(made.secured)
+    await made.converge(made.mailing)
+    made.publish()
+    yield made
+    world.destroy_host("bare")
+
+
+@pytest.fixture(scope="module")
+async def spare(world: World, ssh: Ssh) -> AsyncGenerator[Host]:
+    """A host to be mistreated: packages are there, nothing is configured."""
+    made = Host(world, ssh, "spare", [IPv4Address("198.51.100.60")], ["cedar.example"])
+    made.boot("mail")
+    await made.first_contact()
+    yield made
+    world.destroy_host("spare")
+
+
+# --- nothing to change ----------------------------------------------------------------------------------------------
+
+
+async def test_with_nothing_to_change_one_connection_and_one_command_are_all_and_nothing_moves(host: Host) -> None:
+    logins = "journalctl -u ssh --no-pager | grep -c 'Accepted publickey'; true"
+    before, came = host.on_host(STAMPS), int(host.on_host(logins))
+    for wish in (host.secured, host.mailing):
+        assert await host.planned(wish) == ()
+    assert host.on_host(STAMPS) == before
+    assert int(host.on_host(logins)) == came + 2
+
+
+# --- what a stranger gets -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("port", "commands", "code"),
+    [
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<carol@bigmail.example>"), 554),
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<carol%bigmail.example@acorn.example>"), 554),
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<nobody@acorn.example>"), 550),
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<x@bounce.acorn.example>"), 550),
+        (25, ("MAIL FROM:<anna@acorn.example>", "RCPT TO:<anna@acorn.example>"), 554),
+        (25, ("VRFY anna@acorn.example",), 502),
+        (25, ("EXPN anna",), 500),
+        (25, ("AUTH PLAIN AGEAYg==",), 503),
+        (587, ("AUTH PLAIN AGEAYg==",), 530),
+        (587, ("MAIL FROM:<anna@acorn.example>",), 530),
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<postmaster@acorn.example>"), 250),
+        (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<abuse@birch.example>"), 250),
+        (25, ("MAIL FROM:<>", "RCPT TO:<b+token@bounce.acorn.example>"), 250),
+    ],
+)
+async def test_a_stranger_is_answered(host: Host, port: int, commands: tuple[str, ...], code: int) -> None:
+    assert host.talk(port, *commands)[-1] == code
+
+
+async def test_the_providers_password_opens_nothing(host: Host) -> None:
+    with pytest.raises(Unauthorized):
+        await host.run("true", password=ROOT_PASSWORD)
+    assert host.on_host("getent shadow root | cut -d: -f2") == "*"
+
+
+async def test_only_the_named_ports_are_open(host: Host) -> None:
+    host.on_host("systemd-run --quiet --unit=probe-8080 python3 -m http.server 8080")
+    host.on_host("until ss -Hltn | grep -q :8080; do sleep 0.1; done")
+    with host.world.enter_control(), pytest.raises(TimeoutError):
+        socket.create_connection((str(host.addresses[0]), 8080), 2)
+    with host.world.enter_control():
+        socket.create_connection((str(host.addresses[0]), 993), 10).close()
+    host.on_host("systemctl stop probe-8080")
+
+
+# --- what a mailbox gets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("author", "sender"),
+    [
+        (None, "anna@birch.example"),
+        (None, "boss@bank.example"),
+        (None, ""),
+        ("boss@bank.example", None),
+        ("boss@bank.example, anna@acorn.example", None),
+    ],
+)
+async def test_a_mailbox_sends_as_itself_only(host: Host, author: str | None, sender: str | None) -> None:
+    code, text = host.submit("anna@acorn.example", author=author, sender=sender)
+    assert code in {550, 553, 554}, text
+
+
+@pytest.mark.parametrize(("place", "domain"), [(0, "acorn.example"), (1, "birch.example")])
+async def test_each_domain_leaves_by_its_own_address_and_passes_every_check(
+    host: Host, place: int, domain: str
+) -> None:
+    subject = f"proof of {domain}"
+    code, text = host.submit(f"postmaster@{domain}", subject=subject)
+    assert code == 250, text
+    message = host.arrived(subject)
+    address, results = host.mail.addresses[place], str(message["Authentication-Results"])
+    assert "spf=pass" in results
+    assert "dmarc=pass" in results
+    passed = re.findall(r"dkim=pass.*?header\.a=(\S+)", " ".join(results.split()))
+    assert sorted(passed) == ["ed25519-sha256", "rsa-sha256"], results
+    assert f"from {address.helo} ({address.helo} [{address.ip}])" in str(message["Received"])
+    assert "203.0.113.10" not in message.as_string(), "where the tenant sits has leaked"
+
+
+async def test_a_message_to_abuse_is_delivered_and_postmaster_can_read_its_mail(host: Host) -> None:
+    code, text = host.submit("postmaster@birch.example", to=["postmaster@acorn.example"], subject="a question")
+    assert code == 250, text
+    host.on_host("for i in $(seq 100); do postqueue -j | grep -q . || break; sleep 0.1; done")
+    assert "a question" in host.subjects_in("postmaster@acorn.example")
+
+
+async def test_a_mailbox_reaches_its_first_days_figure_and_no_further(host: Host) -> None:
+    used = int(host.on_host("cat /var/lib/penguin-caps/* | awk '/anna@birch/ {n += $1} END {print n + 0}'"))
+    answers = [host.submit("anna@birch.example", to=["anna@acorn.example"])[0] for _ in range(used, 7)]
+    assert answers == [250] * (5 - used) + [450] * 2
+
+
+async def test_without_its_caps_file_a_host_sends_nothing_until_it_is_converged(host: Host) -> None:
+    host.on_host("rm /etc/penguin/caps.json")
+    code, text = host.submit("postmaster@acorn.example", to=["anna@acorn.example"])
+    assert code == 450
+    assert "no sending plan" in text
+    (change,) = await host.converge(host.mailing)
+    assert change.summary == "caps: /etc/penguin/caps.json"
+    assert host.submit("postmaster@acorn.example", to=["anna@acorn.example"])[0] == 250
+
+
+async def test_a_dead_keeper_of_caps_stops_submission_and_not_what_comes_in(host: Host) -> None:
+    host.on_host("systemctl stop penguin-caps.socket penguin-caps.service")
+    assert host.submit("postmaster@acorn.example", to=["anna@acorn.example"])[0] == 450
+    assert host.talk(25, "MAIL FROM:<a@stranger.example>", "RCPT TO:<anna@acorn.example>") == [250, 250]
+    await host.converge(host.mailing)
+    assert host.submit("postmaster@acorn.example", to=["anna@acorn.example"])[0] == 250
+
+
+async def test_a_new_password_counts_at_once_though_it_is_as_long_as_the_old_one(host: Host) -> None:
+    other = hash_password(SecretStr("another password"))
+    boxes = tuple(
+        replace(box, password_hash=other) if box.address == "anna@acorn.example" else box for box in host.mail.mailboxes
+    )
+    old, host.mail = host.mail, replace(host.mail, mailboxes=boxes)
+    try:
+        await host.converge(host.mailing)
+        with pytest.raises(OSError, match="535"):
+            host.submit("anna@acorn.example")
+    finally:
+        host.mail = old
+        await host.converge(host.mailing)
+
+
+# --- a certificate --------------------------------------------------------------------------------------------------
+
+
+async def test_a_certificate_is_asked_for_with_a_key_that_stays_and_replaces_the_stand_in(host: Host) -> None:
+    names = [address.helo for address in host.mail.addresses]
+    request = await host.run(mail_host.csr_script(names))
+    assert request.status == 0, request.stderr
+    assert "PRIVATE" not in request.stdout
+    pem = issued(host.world, request.stdout.encode(), names)
+    host.mail = replace(host.mail, certificate_pem=pem.decode())
+    (change,) = await host.converge(host.mailing)
+    assert change.summary == "certificate: /etc/ssl/penguin/mail.crt"
+    code, text = host.submit("postmaster@acorn.example", to=["anna@acorn.example"], ca_file=authority(host.world))
+    assert code == 250, text
+
+
+async def test_a_certificate_of_another_key_is_put_back_and_mail_goes_on(host: Host) -> None:
+    stranger = read_authority(host.world)
+    wish = mail_host.desired(replace(host.mail, certificate_pem=stranger))
+    outcome = await host.apply(await host.planned(wish))
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.passing) == ("check-certificate", False)
+    assert await host.planned(host.mailing) == ()
+
+
+def authority(world: World) -> Path:
+    return Path(world.info["ca_file"])
+
+
+def read_authority(world: World) -> str:
+    return authority(world).read_text()
+
+
+def issued(world: World, request: bytes, names: list[str]) -> bytes:
+    key = SecretStr(Path(world.info["ca_key_file"]).read_text())
+    return issue_certificate(
+        request, ca_certificate_pem=authority(world).read_bytes(), ca_key_pem=key, names=names, days=7
+    )
+
+
+# --- a reboot -------------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_reboot_everything_stands_again_without_a_word_from_us(host: Host) -> None:
+    host.world.restart_host(host.name)
+    facts = await booted(host, host.mailing)
+    assert convergence.plan(host.mailing, facts) == ()
+    assert await host.planned(host.secured) == ()
+    assert ("eth0", "198.51.100.51/32") in facts.addresses
+    assert host.submit("postmaster@birch.example", subject="after the reboot")[0] == 250
+    assert "198.51.100.51" in str(host.arrived("after the reboot")["Received"])
+
+
+async def booted(host: Host, wish: Desired) -> convergence.Facts:
+    for _ in range(60):
+        try:
+            return await host.look(wish)
+        except (Unavailable, Unauthorized, convergence.IncompleteFacts):
+            await asyncio.sleep(0.5)
+    raise AssertionError("the host did not come back")
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_firewall_that_locks_us_out_is_undone_by_the_host_itself(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    blind = secure_host.desired(replace(spare.security, worker_networks=(IPv4Network("192.0.2.0/24"),)))
+    changes = await spare.planned(blind)
+    assert isinstance(await spare.apply(changes, arm=25), Applied)
+    with pytest.raises(Unavailable):
+        await spare.confirm()
+    spare.on_host("while [ -d /var/lib/penguin/armed ]; do sleep 0.2; done")
+    assert [change.summary for change in await spare.planned(spare.secured)] == [
+        "fail2ban: /etc/fail2ban/jail.d/penguin.local"
+    ]
+    await spare.converge(spare.secured)
+
+
+async def test_an_unconfirmed_change_is_undone_by_a_reboot_too(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    blind = secure_host.desired(replace(spare.security, worker_networks=(IPv4Network("192.0.2.0/24"),)))
+    assert isinstance(await spare.apply(await spare.planned(blind), arm=3600), Applied)
+    spare.world.restart_host(spare.name)
+    facts = await booted(spare, spare.secured)
+    assert not facts.armed
+    await spare.converge(spare.secured)
+
+
+async def test_the_connection_that_armed_proves_nothing(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    wider = secure_host.desired(replace(spare.security, ports=(25, 80, 443, 465, 587, 993)))
+    script, payload = convergence.apply_script(await spare.planned(wider), arm_seconds=60)
+    async with spare.connected() as shell:
+        await shell.run(script, stdin=payload, timeout_seconds=60)
+        said = await shell.run(convergence.confirm_script(), timeout_seconds=60)
+    refused = convergence.parse_outcome(said.status, said.stdout)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "same-connection"
+    assert isinstance(await spare.confirm(), Applied)
+    await spare.converge(spare.secured)
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_killed_at_any_line_is_finished_by_the_next(spare: Host) -> None:
+    """Each try dies a few lines further on; whatever it left, the next one starts from there."""
+    await spare.converge(spare.secured)
+    killed = 0
+    for line in range(1, 400, 5):
+        changes = await spare.planned(spare.mailing)
+        script, payload = convergence.apply_script(changes)
+        dying = dies_at(script, line)
+        if dying == script:
+            break
+        with_kill = await spare.outcome_of(dying, payload)
+        assert with_kill is None, "the script was meant to die"
+        killed += 1
+    assert killed > 3
+    await spare.converge(spare.mailing)
+    assert spare.on_host("ls /var/lib/penguin/pending /var/lib/penguin/previous; ls /usr/sbin/policy-rc.d || true")
+    assert spare.on_host("systemctl --failed --no-legend --plain") == ""
+    assert spare.submit("postmaster@cedar.example", to=["anna@cedar.example"])[0] == 250
+
+
+def dies_at(script: str, line: int) -> str:
+    """The script with a SIGKILL to itself before its n-th line after `begin`; unchanged if it is shorter."""
+    head, begin, body = script.partition("\nbegin ")
+    lines = body.split("\n")
+    if line >= len(lines) - 2:
+        return script
+    return head + begin + "\n".join([*lines[:line], "kill -9 $$", *lines[line:]])
+
+
+async def test_a_file_that_its_service_refuses_is_put_back_and_named(spare: Host) -> None:
+    await spare.converge(spare.mailing)
+    broken = with_content(spare.mailing, "/etc/dovecot/dovecot.conf", b"protocols = {\n")
+    outcome = await spare.apply(await spare.planned(broken))
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.passing) == ("check-dovecot", False)
+    assert "dovecot.conf" in outcome.detail
+    assert await spare.planned(spare.mailing) == ()
+
+
+def with_content(wish: Desired, path: str, content: bytes) -> Desired:
+    def changed(component: Component) -> Component:
+        return replace(
+            component,
+            files=tuple(replace(file, content=content) if file.path == path else file for file in component.files),
+        )
+
+    return replace(wish, components=tuple(map(changed, wish.components)))
+
+
+HOLD = "import fcntl, time; f = open('{}', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
+
+
+@pytest.mark.parametrize("lock", ["/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock"])
+async def test_a_held_lock_of_apt_is_waited_for_then_told_and_nothing_is_broken(spare: Host, lock: str) -> None:
+    await spare.converge(spare.secured)
+    spare.on_host("apt-get -q -y remove unattended-upgrades && rm -f /var/lib/penguin/apt-updated")
+    spare.on_host(f'systemd-run --quiet --unit=holds-apt python3 -c "{HOLD.format(lock)}"')
+    spare.on_host(f'until [ -n "$(grep -s :$(stat -c %i {lock}) /proc/locks)" ]; do sleep 0.1; done')
+    changes = await spare.planned(spare.secured)
+    outcome = await spare.apply(changes, lock_wait=2)
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.passing) == ("apt-lock", True)
+    assert "lock" in outcome.detail
+    spare.on_host("systemctl stop holds-apt")
+    await spare.converge(spare.secured)
+
+
+async def test_an_installation_that_died_half_way_is_finished(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    spare.on_host("apt-get -q -y remove unattended-upgrades; cd /tmp && apt-get -q download unattended-upgrades")
+    spare.on_host("dpkg --unpack /tmp/unattended-upgrades*.deb")
+    facts = await spare.look(spare.secured)
+    assert facts.dpkg_interrupted
+    await spare.converge(spare.secured)
+
+
+async def test_two_runs_at_once_do_not_mix(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    spare.on_host("systemd-run --quiet --unit=other-run flock /run/penguin/lock sleep 600")
+    spare.on_host("until ! flock -n /run/penguin/lock true; do sleep 0.1; done")
+    wider = secure_host.desired(replace(spare.security, ports=(25, 80, 443, 465, 587, 993)))
+    outcome = await spare.apply(await spare.planned(wider), lock_wait=1)
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.passing) == ("busy", True)
+    spare.on_host("systemctl stop other-run")
+    assert await spare.planned(spare.secured) == ()
+
+
+async def test_no_secret_stays_in_a_log_or_in_the_arguments_of_a_process(spare: Host) -> None:
+    await spare.converge(spare.mailing)
+    hashes = [box.password_hash for box in spare.mail.mailboxes]
+    told = spare.on_host(
+        "journalctl --no-pager; cat /var/log/*.log; ps axww; cat /root/.bash_history 2>/dev/null || true"
+    )
+    assert all(secret not in told for secret in (*hashes, PASSWORD, ROOT_PASSWORD))
+    assert "PRIVATE KEY" not in told
+    assert spare.on_host("ls /run/penguin").split() == ["apt.log", "lock", "tar.log"]
