@@ -16,14 +16,17 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 NO_TENANT: Final = frozenset(
-    {"plans", "policy_presets", "system_config", "platform_secrets", "job_queues", "job_logs", "schema_migrations"}
+    {
+        *("plans", "policy_presets", "system_config", "platform_secrets", "schema_migrations"),
+        *("job_queues", "job_logs", "rollup_watermarks"),
+    }
 )
 """Tables that belong to nobody. Any other table without a tenant_id is a breach."""
 MAY_BE_NULL: Final = frozenset({"jobs", "system_notifications"})  # the platform's own jobs and alerts
 CLOSED_TO_APP: Final = frozenset(
     {
         *("secrets", "platform_secrets", "system_config", "provisioning_attempts", "provider_orders"),
-        *("jobs", "job_logs", "job_queues"),
+        *("jobs", "job_logs", "job_queues", "rollup_watermarks"),
     }
 )
 PLAIN_KEYS: Final = frozenset({("tenant_users", "users"), ("transactional_emails", "jobs")})

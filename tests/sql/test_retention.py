@@ -1,0 +1,81 @@
+"""What is old goes, in chunks; the last of its kind and what is not counted yet stay."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from sql import analytics, retention
+from sql.session import as_orchestrator
+from tests.support.postgres import add_tenant
+
+NOW = datetime.now(UTC)
+
+
+def run(dsn: str, statement: str) -> list[tuple]:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        cursor = conn.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+async def purged(pool, target: str, **days: int) -> dict[str, int]:
+    return {one.name: one.rows for one in await retention.purge(pool, target, days, NOW)}
+
+
+def old_opens(dsn: str, count: int) -> None:
+    run(
+        dsn,
+        "INSERT INTO email_opens (email_id, user_id, tenant_id, created_at) SELECT n, gen_random_uuid(),"
+        f" gen_random_uuid(), now() - interval '91 days' FROM generate_series(1, {count}) n",
+    )
+
+
+async def test_old_rows_go_chunk_by_chunk_and_young_ones_stay(pool, database) -> None:
+    old_opens(database, 2 * retention.CHUNK + 5)
+    run(
+        database,
+        "INSERT INTO email_opens (email_id, user_id, tenant_id) VALUES ('y', gen_random_uuid(), gen_random_uuid())",
+    )
+    async with as_orchestrator(pool) as conn:
+        await analytics.remember(conn, NOW)
+    assert await purged(pool, "analytics", email_opens=90) == {"email_opens": 2 * retention.CHUNK + 5}
+    assert run(database, "SELECT email_id FROM email_opens") == [("y",)]
+
+
+async def test_what_no_rollup_has_counted_stays(pool, database) -> None:
+    old_opens(database, 3)
+    assert await purged(pool, "analytics", email_opens=90) == {"email_opens": 0}
+    async with as_orchestrator(pool) as conn:
+        await analytics.remember(conn, NOW - timedelta(days=92))
+    assert await purged(pool, "analytics", email_opens=90) == {"email_opens": 0}
+
+
+async def test_a_rule_without_a_figure_takes_nothing(pool, database) -> None:
+    old_opens(database, 3)
+    assert await purged(pool, "analytics") == {}
+
+
+async def test_the_last_check_of_a_record_and_the_last_passing_proof_stay(pool, database) -> None:
+    add_tenant(database)
+    run(
+        database,
+        """
+        INSERT INTO domains (tenant_id, domain_name) VALUES (1, 'acme.example');
+        INSERT INTO smtp_ip_addresses (tenant_id, ip_address) VALUES (1, '198.51.100.7');
+        INSERT INTO dns_checks (tenant_id, domain_id, record_key, record_type, record_name, verdict, checked_at)
+          SELECT 1, 1, 'spf', 'SPF', 'acme.example', 'pass', now() - n * interval '100 days'
+            FROM generate_series(1, 3) n;
+        INSERT INTO delivery_proofs (tenant_id, domain_id, smtp_ip_address_id, receiver, nonce, message_id, verdict,
+                                     raw_message, created_at)
+          SELECT 1, 1, 1, 'bigmail.example', n, n, v, 'x', now() - n * interval '100 days'
+            FROM (VALUES (1, 'fail'), (2, 'pass'), (3, 'pass')) t(n, v);
+        """,
+    )
+    assert await purged(pool, "core", dns_checks=90, delivery_proofs=90) == {"dns_checks": 2, "delivery_proofs": 2}
+    assert run(database, "SELECT nonce FROM delivery_proofs") == [("2",)]
+    assert run(database, "SELECT count(*) FROM dns_checks WHERE checked_at > now() - interval '101 days'") == [(1,)]
+
+
+@pytest.mark.parametrize("rule", retention.RULES, ids=lambda rule: rule.name)
+async def test_every_rule_is_a_statement_that_runs(pool, rule) -> None:
+    assert await purged(pool, rule.target, **{rule.name: 30}) == {rule.name: 0}
