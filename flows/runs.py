@@ -30,15 +30,10 @@ async def open_run(
     r: Resources, *, tenant: Tenant, kind: str, run_id: UUID | None, idempotency_key: str
 ) -> AsyncGenerator[Run | State[None]]:
     """Take the tenant's run of this kind for this process; a final state when there is nothing for it to do."""
-    async with as_orchestrator(r.pool) as conn:
-        found = await provisioning.get_run(conn, run_id) if run_id else None
-        if run_id and (found is None or (found.tenant_id, found.kind) != (tenant.id, kind)):
-            yield states.rejected(f"tenant {tenant.tenant_id} has no {kind} run {run_id}: nothing was done")
-            return
-        run = found or await provisioning.open_or_join_run(
-            conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=idempotency_key,
-            requested_by=f"flow:{flow_run.id}" if flow_run.id else "process", input={},
-        )  # fmt: skip
+    run = await _named_run(r, tenant, kind, run_id) if run_id else await _live_run(r, tenant, kind, idempotency_key)
+    if isinstance(run, State):
+        yield run
+        return
     async with run_lock(await direct_dsn(), run.id) as mine:
         if not mine:
             yield states.already_running(f"run {run.id}: another process is at work on it")
@@ -47,6 +42,22 @@ async def open_run(
             await provisioning_steps.close_crashed_attempts(conn, run.id)
             started = await provisioning.start_run(conn, run.id, _flow_run_id())
         yield started or states.already_ended(f"run {run.id} has ended ({run.status}): nothing was done")
+
+
+async def _named_run(r: Resources, tenant: Tenant, kind: str, run_id: UUID) -> Run | State[None]:
+    async with as_orchestrator(r.pool) as conn:
+        found = await provisioning.get_run(conn, run_id)
+    if found is None or (found.tenant_id, found.kind) != (tenant.id, kind):
+        return states.rejected(f"tenant {tenant.tenant_id} has no {kind} run {run_id}: nothing was done")
+    return found
+
+
+async def _live_run(r: Resources, tenant: Tenant, kind: str, idempotency_key: str) -> Run:
+    async with as_orchestrator(r.pool) as conn:
+        return await provisioning.open_or_join_run(
+            conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=idempotency_key,
+            requested_by=f"flow:{flow_run.id}" if flow_run.id else "process", input={},
+        )  # fmt: skip
 
 
 async def is_cancelled(r: Resources, run: Run) -> bool:

@@ -41,7 +41,7 @@ async def serve_all(host: str, port: int) -> None:
         await migrated()
         await drop_late_runs()
         runner = Runner(name="penguin", pause_on_shutdown=False)
-        for deployment in deployments():
+        for deployment in await deployments():
             await runner.aadd_deployment(deployment)
         for line in await automations.install():
             print(line, flush=True)  # noqa: T201  the terminal is this command's output
@@ -56,25 +56,24 @@ async def migrated() -> None:
         await migrate.up(await analytics_dsn(), "analytics")
 
 
-def deployments() -> list[RunnerDeployment]:
+async def deployments() -> list[RunnerDeployment]:
     """What prefect.yaml declares, for a process that serves it."""
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    return [deployment_of(entry) for entry in declared]
+    return [await deployment_of(entry) for entry in declared]
 
 
-def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
+async def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
     """One deployment; the entrypoint is module:object."""
     module, _, name = entry["entrypoint"].partition(":")
     served: Flow[Any, Any] = getattr(import_module(module), name)
-    schedule = (entry.get("schedules") or [None])[0]
-    return served.to_deployment(  # pyright: ignore[reportReturnType]  sync_compatible: a deployment outside a loop
+    schedule: dict[str, Any] = (entry.get("schedules") or [{}])[0]
+    return await served.ato_deployment(
         entry["name"],
         description=entry.get("description"),
         tags=entry.get("tags"),
-        interval=schedule.get("interval") if schedule else None,
-        cron=schedule.get("cron") if schedule else None,
+        interval=schedule.get("interval"),
+        cron=schedule.get("cron"),
         enforce_parameter_schema=entry.get("enforce_parameter_schema", True),
-        _sync=True,  # pyright: ignore[reportCallIssue]  the decorator's own switch
     )
 
 
