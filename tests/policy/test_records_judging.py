@@ -223,6 +223,11 @@ class TestSpf:
         verdict = verdict_on("spf", [said(self.TEXT)], [stale], spf=failing)
         assert (verdict.truth, verdict.reason) == (Truth.UNKNOWN, "propagating")
 
+    def test_a_stale_resolver_does_not_excuse_a_broken_record(self):
+        stale = said("v=spf1 include:_spf.other.example ~all")
+        verdict = verdict_on("spf", [said(self.TEXT, "v=spf1 -all")], [stale])
+        assert (verdict.truth, verdict.reason) == (Truth.FAIL, "spf_multiple")
+
     def test_an_evaluation_does_not_save_two_records(self):
         assert everywhere("spf", self.TEXT, "v=spf1 -all", spf=passes(self.NAME)).reason == "spf_multiple"
 
@@ -237,6 +242,18 @@ def test_the_fix_says_expected_found_where_and_what_to_do():
         "a: expected 198.51.100.11 · found 192.0.2.1 at mail.acme.example (ns1.dns.example, serial 2026112201)"
         " · publish A 198.51.100.11"
     )
+
+
+def test_evidence_says_who_said_what_and_when():
+    answers = (said("192.0.2.1", "192.0.2.2", serial=7), said(server="192.0.2.54"), said(outcome="timeout"))
+    first, second, third, recursive = judge(RECORDS["a"], Observations(answers, (right("a"),))).evidence
+    assert (first.source, first.question, first.answer) == (
+        "192.0.2.53 (serial 7)",
+        "mail.acme.example A",
+        "192.0.2.1 | 192.0.2.2",
+    )
+    assert (second.source, second.answer, third.answer) == ("192.0.2.54", "absent", "timeout")
+    assert (recursive.answer, recursive.asked_at, recursive.ttl_seconds) == ("198.51.100.11", AT, 300)
 
 
 def test_the_line_stays_readable_whatever_was_published():

@@ -145,9 +145,7 @@ def fix_line(expected: ExpectedRecord, verdict: Verdict, observations: Observati
 
 
 def where(expected: ExpectedRecord, observations: Observations) -> str:
-    """The name, and the authority that answered for it."""
-    who = next((answer for answer in observations.authority if answer.outcome in CONCLUSIVE), None)
-    if who is None:
-        return same_form(expected.name)
+    """The name, and the authority that answered for it; a FAIL always has one."""
+    who = next(answer for answer in observations.authority if answer.outcome in CONCLUSIVE)
     serial = "" if who.soa_serial is None else f", serial {who.soa_serial}"
     return f"{same_form(expected.name)} ({who.server}{serial})"
