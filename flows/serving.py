@@ -66,7 +66,8 @@ async def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
     """One deployment; the entrypoint is module:object."""
     module, _, name = entry["entrypoint"].partition(":")
     served: Flow[Any, Any] = getattr(import_module(module), name)
-    schedule: dict[str, Any] = (entry.get("schedules") or [{}])[0]
+    schedules: list[dict[str, Any]] = entry.get("schedules") or [{}]
+    schedule = schedules[0]
     return await served.ato_deployment(
         entry["name"],
         description=entry.get("description"),
