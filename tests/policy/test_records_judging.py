@@ -130,6 +130,7 @@ class TestTheTableOfVantagePoints:
         ("a", ("192.0.2.1",), "mismatch"),
         ("own", ("pm-verify=" + "0b" * 16,), "mismatch"),
         ("own", ('"pm-verify=' + "0a" * 16 + '"',), "mismatch"),
+        ("own", ("PM-VERIFY=" + "0a" * 16,), "mismatch"),
         ("mx-bounce", ("0 .",), "mx_null"),
         ("mx-bounce", ("10 mail.acme.example.", "5 other.example."), "mx_foreign"),
         ("mx-bounce", ("10 other.example.",), "mismatch"),
@@ -194,6 +195,16 @@ class TestSpf:
         mixed = (*passes(self.NAME, ips=(IP,)), *passes(self.NAME, SpfOutcome.TEMPERROR, ips=(STANDBY,)))
         verdict = everywhere("spf", self.TEXT, spf=mixed)
         assert (verdict.truth, verdict.reason) == (Truth.UNKNOWN, "spf_temperror")
+
+    def test_a_refusal_outweighs_trouble_on_the_way(self):
+        trouble = passes(self.NAME, SpfOutcome.TEMPERROR, ips=(IP,))
+        refusal = passes(self.NAME, SpfOutcome.FAIL, ips=(STANDBY,), term="-all")
+        verdict = everywhere("spf", self.TEXT, spf=(*trouble, *refusal))
+        assert (verdict.truth, verdict.reason) == (Truth.FAIL, "spf_not_authorised")
+
+    def test_what_stands_instead_is_shown(self):
+        assert everywhere("spf", "hello").found == ("hello",)
+        assert everywhere("spf", "hello", "v=spf1 +all").found == ("v=spf1 +all",)
 
     def test_a_record_that_breaks_evaluation_fails(self):
         broken = passes(self.NAME, SpfOutcome.PERMERROR, problem="more than 10 look-ups, at a:x.example")
