@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TESTS = 5  # pytest's own code
@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 def counts(report: Path) -> tuple[int, int, int]:
     if not report.exists():
         return 0, 0, 0
-    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    suites = ET.parse(report).getroot().iter("testsuite")
     tests = failed = skipped = 0
     for suite in suites:
         tests += int(suite.get("tests", 0))

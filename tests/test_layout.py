@@ -12,14 +12,14 @@ import pytest
 import yaml
 from prefect import Flow
 
+from flows.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[1]
 FLOWS = ROOT / "flows"
 OURS = {"flows", "providers", "sql", "sandbox", "tests"}
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in FLOWS.iterdir() if not path.name.startswith((".", "__")))
-)
+@pytest.mark.parametrize("name", sorted(path.stem for path in FLOWS.iterdir() if not path.name.startswith((".", "__"))))
 def test_flow_names_hide_nothing(name: str) -> None:
     assert name not in sys.stdlib_module_names | packages_distributions().keys() | OURS
 
@@ -71,8 +71,6 @@ def test_no_flow_file_defines_a_class_that_two_imports_would_double() -> None:
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
-    from flows.settings import Settings
-
     fields = {
         f"{group}.{name}"
         for group, field in Settings.model_fields.items()
