@@ -19,6 +19,7 @@ from sandbox import prerequisites
 from sandbox.hostwinds.admin import Admin
 from sandbox.product import Product
 from sandbox.world import World
+from tests.support.world_secrets import Arguments
 
 NAME = os.environ.get("PENGUINMAILS_SANDBOX__WORLD") or "accept"
 REQUIRED = os.environ.get("PENGUINMAILS_SANDBOX__REQUIRED") == "1"
@@ -62,8 +63,9 @@ class Ran:
 class Lab:
     """A world, an installation of the product, and whatever plays the people around them."""
 
-    def __init__(self, world: World, product: Product, dsn: str) -> None:
-        self.world, self.product, self.dsn = world, product, dsn
+    def __init__(self, world: World, product: Product, dsn: str, arguments: Arguments) -> None:
+        self.world, self.product, self.dsn, self.arguments = world, product, dsn, arguments
+        self.printed: list[str] = []
         self.admin = Admin(world.info["admin_socket"])
         self.tables = psycopg.Connection[dict[str, Any]].connect(dsn, autocommit=True, row_factory=dict_row)  # pyright: ignore[reportArgumentType]  psycopg's own overload is narrower than what it takes
 
@@ -79,6 +81,8 @@ class Lab:
             self.product.words(*words), cwd=Path.cwd(), env={**self.product.environment, **settings}, input=stdin,
             capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
         )  # fmt: skip
+        if words[:2] != ("tests.support.world_product", "secret"):  # the one that is to print secrets
+            self.printed.append(ended.stdout + ended.stderr)
         return Ran(ended.returncode, ended.stdout, ended.stderr)
 
     def dies(self, tenant: Tenant, when: str, boundary: str, nth: int = 1, **settings: str) -> None:
@@ -138,15 +142,15 @@ class Lab:
             [json.dumps(settings), tenant.id],
         )
 
-    def one(self, sql: LiteralString, *values: Any) -> dict[str, Any]:
+    def one(self, sql: LiteralString, *values: Any, **named: Any) -> dict[str, Any]:
         """The one row of a statement."""
-        rows = self.rows(sql, *values)
+        rows = self.rows(sql, *values, **named)
         assert len(rows) == 1, f"{len(rows)} rows: {sql}"
         return rows[0]
 
-    def rows(self, sql: LiteralString, *values: Any) -> list[dict[str, Any]]:
+    def rows(self, sql: LiteralString, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """The rows of a statement."""
-        return self.tables.execute(sql, values).fetchall()
+        return self.tables.execute(sql, named or values).fetchall()
 
     def run_of(self, tenant: Tenant) -> dict[str, Any]:
         """The tenant's newest run."""
@@ -182,10 +186,10 @@ class Lab:
 
     # The receiver
 
-    def received_from(self, tenant: Tenant) -> int:
-        """How many canaries of a tenant the receiver holds."""
-        found = self.world.receiver(RECEIVER).messages()
-        return sum(f"@{tenant.domain}" in str(message.parsed["From"]) for message in found)
+    def received_from(self, tenant: Tenant) -> list[str]:
+        """Message-IDs of the canaries of a tenant that the receiver holds."""
+        found = [message.parsed for message in self.world.receiver(RECEIVER).messages()]
+        return [str(message["Message-ID"]) for message in found if f"@{tenant.domain}" in str(message["From"])]
 
     # The tenant's DNS panel
 
@@ -218,8 +222,8 @@ def raised() -> Generator[Lab]:
     world = World.up(NAME, say=_nobody)
     try:
         product = Product(world, settings=SETTINGS)
-        with product.serving():
-            lab = Lab(world, product, product.dsn())
+        with Arguments() as arguments, product.serving():
+            lab = Lab(world, product, product.dsn(), arguments)
             try:
                 yield lab
             finally:
@@ -246,7 +250,7 @@ def second_installation(lab: Lab, name: str, sealing_key: str) -> Lab:
         "PENGUINMAILS_SEALING__KEYS": json.dumps({"k1": sealing_key}),
     }
     product = Product(lab.world, name=name, settings=settings)
-    other = Lab(lab.world, product, dsn)
+    other = Lab(lab.world, product, dsn, lab.arguments)
     migrated = other.flows("migrate", "up")
     assert migrated.code == 0, migrated.said
     return other

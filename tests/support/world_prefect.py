@@ -1,0 +1,38 @@
+"""The Prefect server as a back end or an operator sees it: over its API, from the control room."""
+
+import json
+import time
+from typing import Any
+from urllib.request import Request, urlopen
+
+from tests.support.world import PATIENCE_SECONDS, Lab
+
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def ask(lab: Lab, path: str, **body: Any) -> Any:
+    """POST to the API; without a body a GET."""
+    words = json.dumps(body).encode() if body else None
+    url = f"{lab.product.environment['PREFECT_API_URL']}{path}"
+    with (
+        lab.world.enter_control(),
+        urlopen(Request(url, words, {"Content-Type": "application/json"}), timeout=60) as reply,
+    ):
+        return json.load(reply)
+
+
+def start(lab: Lab, deployment: str, **parameters: str) -> str:
+    """Run a deployment with these parameters and nothing else; the id of its flow run."""
+    found = ask(lab, f"/deployments/name/{deployment}")
+    return ask(lab, f"/deployments/{found['id']}/create_flow_run", parameters=parameters)["id"]
+
+
+def ended(lab: Lab, flow_run: str) -> dict[str, Any]:
+    """The state of a flow run once it has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        state = ask(lab, f"/flow_runs/{flow_run}")["state"]
+        if state["type"] in ENDED:
+            return state
+        time.sleep(0.5)
+    raise AssertionError(f"flow run {flow_run} did not end")
