@@ -12,7 +12,6 @@ from flows.policy.verdict import Truth, Verdict
 
 TAG_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 WHITE_SPACE: Final = re.compile(r"[ \t\r\n]+")
-ED25519_BYTES: Final = 32
 ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
 RSA_OID: Final = bytes.fromhex("06092a864886f70d010101")
 MIN_RSA_BITS: Final = 2048

@@ -109,6 +109,16 @@ def test_the_length_of_an_rsa_key_is_read_in_both_forms(bits):
     assert rsa_bits(key.public_bytes(Encoding.DER, PublicFormat.PKCS1)) == bits
 
 
+def test_only_a_void_key_is_called_ignored():
+    assert "ignore" not in judge_key("dkim-rsa", RSA_TEXT, (f"p={b64(SHORT)}",)).fix
+
+
+def test_a_structure_with_a_foreign_tag_is_no_rsa_key():
+    for tag in (b"\x30", b"\x03", b"\x02"):
+        at = OURS.index(tag, 2 if tag == b"\x30" else 0)
+        assert rsa_bits(OURS[:at] + b"\x04" + OURS[at + 1 :]) is None
+
+
 @pytest.mark.parametrize("key", [b"", b"\x30", b"\x30\x84\xff\xff\xff\xff", RAW, WRAPPED, VOID, OURS[:40]])
 def test_what_is_no_rsa_key_has_no_length(key):
     assert rsa_bits(key) is None
