@@ -82,7 +82,10 @@ def test_a_testing_flag_passes_with_a_warning():
         (RSA_TEXT, ("v=DKIM1; k=rsa",), "not_a_key", "no p="),
         (RSA_TEXT, (f"v=DKIM1; p={P}; p={P}",), "not_a_key", "twice"),
         (RSA_TEXT, (f"v=DKIM1; p={P[:-1]}!",), "not_a_key", "base64"),
+        (RSA_TEXT, (f"v=DKIM1; p={P[:50]}!{P[50:]}",), "not_a_key", "base64"),
         (RSA_TEXT, ("google-site-verification",), "not_a_key", "no tag"),
+        (RSA_TEXT, (f"v=DKIM1; note; p={P}",), "not_a_key", "no tag"),
+        (RSA_TEXT, (f"v=DKIM1; =x; p={P}",), "not_a_key", "no tag"),
         (RSA_TEXT, (f"v=DKIM1; k=ed25519; p={P}",), "key_mismatch", "another key"),
         (ED_TEXT, (f"v=DKIM1; k=ed25519; p={b64(WRAPPED)}",), "ed25519_wrapped", "32 raw"),
         (ED_TEXT, (f"v=DKIM1; k=rsa; p={E}",), "key_mismatch", "another key"),
@@ -111,6 +114,11 @@ def test_the_length_of_an_rsa_key_is_read_in_both_forms(bits):
 
 def test_only_a_void_key_is_called_ignored():
     assert "ignore" not in judge_key("dkim-rsa", RSA_TEXT, (f"p={b64(SHORT)}",)).fix
+
+
+def test_a_key_of_another_algorithm_is_no_rsa_key():
+    at = OURS.index(b"\x2a\x86\x48")
+    assert rsa_bits(OURS[:at] + b"\x2b" + OURS[at + 1 :]) is None
 
 
 def test_a_structure_with_a_foreign_tag_is_no_rsa_key():
