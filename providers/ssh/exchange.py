@@ -51,7 +51,7 @@ class Exchange:
 
     def _feed(self) -> bool:
         channel = self._channel
-        if not self._input_open or channel.closed or channel.exit_status_ready():
+        if not self._input_open or channel.closed:
             self._left = self._left[:0]  # a script may end without reading its input
             return False
         if not self._left:
