@@ -4,16 +4,20 @@ import asyncio
 import base64
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
 
 from flows.redact import redactor
-from flows.settings import Settings
+from flows.settings import Database, Settings
 from providers.hostwinds import Hostwinds
 from providers.keys import Sealer
 from providers.resolver import Resolver
@@ -53,7 +57,15 @@ def known_secrets(found: Settings) -> list[str]:
     """Secret values of the settings, for the log's last net."""
     receivers = (receiver.password for receiver in found.mail.proof_receivers)
     values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers)
-    return [value.get_secret_value() for value in values]
+    return [value.get_secret_value() for value in values] + dsn_passwords(found.database)
+
+
+def dsn_passwords(database: Database) -> list[str]:
+    """Passwords inside connection strings: a driver's error may quote one."""
+    names = ("core_dsn", "analytics_dsn", "core_listen_dsn", "core_migration_dsn", "analytics_migration_dsn")
+    dsns: list[SecretStr | None] = [getattr(database, name) for name in names]
+    urls = [urlsplit(dsn.get_secret_value()) for dsn in dsns if dsn]
+    return [form for url in urls if url.password for form in (url.password, unquote(url.password))]
 
 
 async def core_dsn() -> str:
@@ -91,14 +103,20 @@ def sealing_keys() -> tuple[Mapping[str, bytes], str]:
 
 
 def _embedded_key(file: Path) -> bytes:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return base64.b64decode(file.read_bytes())
-    with os.fdopen(handle, "wb") as out:
-        key = secrets.token_bytes(KEY_BYTES)
-        out.write(base64.b64encode(key))
+    """Read the key, or make it: it appears whole or not at all, and the first of several processes decides it."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(prefix=".sealing-", dir=file.parent)  # mode 0600
+        with os.fdopen(handle, "wb") as out:
+            out.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)))
+            out.flush()
+            os.fsync(out.fileno())
+        with suppress(FileExistsError):
+            file.hardlink_to(draft)
+        Path(draft).unlink()
+    key = base64.b64decode(file.read_bytes())
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{file} holds no key of {KEY_BYTES} bytes: put it back from a backup, sealed secrets need it")
     return key
 
 
