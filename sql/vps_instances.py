@@ -58,6 +58,14 @@ async def get_instance(conn: AsyncConnection, instance_id: int) -> Instance:
     return row
 
 
+async def decide_alone(conn: AsyncConnection, tenant_id: int) -> None:
+    """Until this transaction ends nobody else decides which server the tenant has: two actors note one order, not two.
+
+    The run's lock keeps actors apart already; this holds when that lock was lost with its connection.
+    """
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('penguin-servers:' || %s::text, 0))", [tenant_id])
+
+
 async def request_instance(
     conn: AsyncConnection, *, tenant_id: int, token: str, region: str, monthly_cost: Decimal
 ) -> Instance:

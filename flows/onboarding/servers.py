@@ -68,6 +68,7 @@ async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
     """The intent, committed before anything is asked for: the same two rows on every try."""
     group = r.settings.hostwinds
     async with as_orchestrator(r.pool) as conn:
+        await vps_instances.decide_alone(conn, run.tenant_id)
         instance = await vps_instances.live_instance(conn, run.tenant_id)
         if instance is None:
             token = server_token(
