@@ -1,8 +1,10 @@
 """The emulated Hostwinds for the flows: its API on loopback, servers that stay in the making, a gate on the line."""
 
+import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,23 +16,35 @@ from sandbox.hostwinds.admin import Admin
 from tests.support.provider import Played, played_provider
 
 BUILDING_SECONDS = 36_000.0
+ACTION = re.compile(rb"(?:^|\n|&)action=([a-z_]+)")
 
 
 class Gate:
-    """Passes bytes on to the API, and can hold one request back so that it never arrives."""
+    """Passes bytes on to the API, counts requests by action, and can hold one back so that it does not arrive."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
-        self._wanted: bytes | None = None
+        self._wanted: tuple[bytes, int] | None = None
+        self._counts: Counter[bytes] = Counter()
+        self._go_on = threading.Event()
         self.held = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._admit, daemon=True).start()
 
-    def hold(self, action: str) -> None:
-        """The next request for this action stops here."""
+    def hold(self, action: str, *, after: int = 0) -> None:
+        """A request for this action stops here, once `after` of them have passed."""
         self.held.clear()
-        self._wanted = f"action={action}&".encode()
+        self._go_on.clear()
+        self._wanted = (action.encode(), self._counts[action.encode()] + after)
+
+    def release(self) -> None:
+        """What is held goes on."""
+        self._go_on.set()
+
+    def seen(self, action: str) -> int:
+        """How many requests for this action came by, held ones included."""
+        return self._counts[action.encode()]
 
     def close(self) -> None:
         """No more callers."""
@@ -48,12 +62,25 @@ class Gate:
         with closing(caller), suppress(OSError), socket.create_connection(self._target) as api:
             threading.Thread(target=self._pass_back, args=(api, caller), daemon=True).start()
             while chunk := caller.recv(65536):
-                if self._wanted and self._wanted in chunk + b"&":
-                    self._wanted = None
-                    self.held.set()
-                    caller.recv(1)  # until the caller is gone
+                if (named := ACTION.search(chunk)) and self._stops(named[1]) and not self._released(caller):
                     return
                 api.sendall(chunk)
+
+    def _stops(self, action: bytes) -> bool:
+        wanted = (action, self._counts[action]) == self._wanted
+        self._counts[action] += 1
+        return wanted
+
+    def _released(self, caller: socket.socket) -> bool:
+        """Hold until told to go on; False when the caller is gone before."""
+        self.held.set()
+        caller.settimeout(0.05)
+        while not self._go_on.is_set():
+            with suppress(TimeoutError):
+                if not caller.recv(1, socket.MSG_PEEK):
+                    return False
+        caller.settimeout(None)
+        return True
 
     def _pass_back(self, api: socket.socket, caller: socket.socket) -> None:
         with suppress(OSError):
