@@ -163,11 +163,30 @@ async def test_each_domain_leaves_by_its_own_address_and_passes_every_check(
     assert "203.0.113.10" not in message.as_string(), "where the tenant sits has leaked"
 
 
-async def test_a_message_to_abuse_is_delivered_and_postmaster_can_read_its_mail(host: Host) -> None:
+async def test_postmaster_reads_what_is_written_to_it_and_abuse_is_delivered(host: Host) -> None:
     code, text = host.submit("postmaster@birch.example", to=["postmaster@acorn.example"], subject="a question")
     assert code == 250, text
-    host.on_host("for i in $(seq 100); do postqueue -j | grep -q . || break; sleep 0.1; done")
-    assert "a question" in host.subjects_in("postmaster@acorn.example")
+    assert host.message("postmaster@acorn.example", "a question")["From"] == "postmaster@birch.example"
+    code, text = host.submit("postmaster@birch.example", to=["abuse@acorn.example"], subject="a complaint")
+    assert code == 250, text
+    host.on_host("for i in $(seq 300); do postqueue -j | grep -q . || break; sleep 0.1; done")
+    assert "a complaint" in host.on_host("cat /var/vmail/mail.acorn.example/feedback/new/*")
+
+
+async def test_a_key_signs_once_its_record_was_seen_and_not_before(spare: Host) -> None:
+    await spare.converge(spare.secured)
+    whole = spare.mail
+    unseen = [replace(domain, dkim=tuple(replace(key, signs=False) for key in domain.dkim)) for domain in whole.domains]
+    spare.mail = replace(whole, domains=tuple(unseen))
+    await spare.converge(spare.mailing)
+    assert spare.submit("postmaster@cedar.example", to=["anna@cedar.example"], subject="unsigned")[0] == 250
+    assert spare.message("anna@cedar.example", "unsigned")["DKIM-Signature"] is None
+    spare.mail = whole
+    (change,) = await spare.converge(spare.mailing)
+    assert change.summary.startswith("opendkim: ")
+    assert spare.submit("postmaster@cedar.example", to=["anna@cedar.example"], subject="signed")[0] == 250
+    signatures = spare.message("anna@cedar.example", "signed").get_all("DKIM-Signature", [])
+    assert sorted(re.findall(r"a=([a-z0-9-]+);", " ".join(map(str, signatures)))) == ["ed25519-sha256", "rsa-sha256"]
 
 
 async def test_a_mailbox_reaches_its_first_days_figure_and_no_further(host: Host) -> None:
@@ -282,7 +301,8 @@ async def test_a_firewall_that_locks_us_out_is_undone_by_the_host_itself(spare: 
     with pytest.raises(Unavailable):
         await spare.confirm()
     spare.on_host("while [ -d /var/lib/penguin/armed ]; do sleep 0.2; done")
-    assert [change.summary for change in await spare.planned(spare.secured)] == [
+    facts = await booted(spare, spare.secured)  # sshd, reloaded, is deaf for a moment
+    assert [change.summary for change in convergence.plan(spare.secured, facts)] == [
         "fail2ban: /etc/fail2ban/jail.d/penguin.local"
     ]
     await spare.converge(spare.secured)

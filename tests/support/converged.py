@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from ipaddress import IPv4Address, IPv4Network
@@ -225,18 +226,24 @@ class Host:
                     return refusal.smtp_code, _text(refusal.smtp_error)
             return code, _text(text)
 
-    def subjects_in(self, user: str) -> list[str]:
-        """Subjects in a mailbox's INBOX, read over IMAPS."""
+    def inbox(self, user: str) -> list[EmailMessage]:
+        """What lies in a mailbox, read over IMAPS once nothing is on its way any more."""
+        self.on_host("for i in $(seq 300); do postqueue -j | grep -q . || break; sleep 0.1; done")
         with self.world.enter_control():
             imap = imaplib.IMAP4_SSL(str(self.addresses[0]), ssl_context=_tls(None), timeout=30)
         try:
             imap.login(user, PASSWORD)
             imap.select("INBOX", readonly=True)
             numbers = imap.search(None, "ALL")[1][0].split()
-            heads = [imap.fetch(number, "(BODY[HEADER.FIELDS (SUBJECT)])")[1][0] for number in numbers]
-            return [head[1].decode().partition(":")[2].strip() for head in heads if isinstance(head, tuple)]
+            parts = [imap.fetch(number, "(BODY[])")[1][0] for number in numbers]
+            return [message_from_bytes(part[1], policy=policy.default) for part in parts if isinstance(part, tuple)]
         finally:
             imap.logout()
+
+    def message(self, user: str, subject: str) -> EmailMessage:
+        """The one message of that subject in a mailbox of this host."""
+        (found,) = [message for message in self.inbox(user) if message["Subject"] == subject]
+        return found
 
     def arrived(self, subject: str, seconds: float = 60) -> EmailMessage:
         """The message as the receiver holds it."""
