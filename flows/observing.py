@@ -1,24 +1,28 @@
-"""Questions to DNS for the records that policy judges: authority and recursive vantage, and SPF evaluated."""
+"""Questions to DNS for the records that policy judges: two vantages, SPF evaluated, the usual slips looked for."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
-from flows.policy.records import ExpectedRecord, Merge, Observations, ObservedAnswer, judge
+from flows.policy.records import ExpectedRecord, Merge, Observations, ObservedAnswer, Stray, judge, suspects
 from flows.policy.spf import SpfResult, check_host
-from flows.policy.verdict import Verdict
-from providers.resolver import Answer, Resolver
+from flows.policy.verdict import Truth, Verdict
+from providers.resolver import Answer, Outcome, Resolver
 
 AT_ONCE = 8  # records of one domain looked at together
 
 
-async def judge_all(resolver: Resolver, expected: Sequence[ExpectedRecord]) -> list[Verdict]:
-    """One verdict for each expected record, in their order."""
+async def judge_all(resolver: Resolver, expected: Sequence[ExpectedRecord], domain: str | None = None) -> list[Verdict]:
+    """One verdict for each expected record, in their order; with `domain` a FAIL is looked into for the usual slips."""
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def judged(record: ExpectedRecord) -> Verdict:
         async with limit:
-            return judge(record, await observe(resolver, record))
+            seen = await observe(resolver, record)
+            verdict = judge(record, seen)
+            if verdict.truth is not Truth.FAIL or domain is None:
+                return verdict
+            return judge(record, replace(seen, elsewhere=await strays(resolver, record, domain)))
 
     return list(await asyncio.gather(*map(judged, expected)))
 
@@ -30,33 +34,28 @@ async def observe(resolver: Resolver, record: ExpectedRecord) -> Observations:
         resolver.ask_authorities(name, record.rtype), resolver.ask(name, record.rtype)
     )
     spf = await spf_results(resolver, record, name) if record.merge is Merge.MERGE_SPF else ()
-    return Observations(tuple(map(observed, authority)), (observed(recursive),), spf)
+    unvalidated = (
+        (observed(await resolver.ask(name, record.rtype, checking_disabled=True)),)
+        if recursive.outcome is Outcome.SERVFAIL
+        else ()
+    )
+    return Observations(tuple(map(observed, authority)), (observed(recursive),), spf, unvalidated)
 
 
 async def spf_results(resolver: Resolver, record: ExpectedRecord, name: str) -> tuple[SpfResult, ...]:
     """What a receiver would conclude for each address that the record is about."""
-    lookup = spf_lookup(resolver)
-    return tuple(await asyncio.gather(*(check_host(ip, name, lookup) for ip in record.ips)))
+    return tuple(await asyncio.gather(*(check_host(ip, name, resolver.ask) for ip in record.ips)))
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """An answer in the words of the SPF evaluation."""
-
-    outcome: str
-    values: tuple[str, ...]
-
-
-def spf_lookup(resolver: Resolver) -> Callable[[str, str], Awaitable[Looked]]:
-    """The one-method look-up that SPF is evaluated over."""
-
-    async def look(name: str, rtype: str) -> Looked:
-        answer = await resolver.ask(name, rtype)
-        return Looked(answer.outcome.value, answer.values)
-
-    return look
+async def strays(resolver: Resolver, record: ExpectedRecord, domain: str) -> tuple[Stray, ...]:
+    """What stands at the names where people put this record by mistake."""
+    names = suspects(record, domain)
+    answers = await asyncio.gather(*(resolver.ask(name, record.rtype) for name in names))
+    return tuple(Stray(name, answer.values) for name, answer in zip(names, answers, strict=True) if answer.values)
 
 
 def observed(answer: Answer) -> ObservedAnswer:
     """A resolver's answer in the judge's words."""
-    return ObservedAnswer(answer.outcome.value, answer.values, answer.ttl_seconds, answer.server, answer.asked_at)
+    return ObservedAnswer(
+        answer.outcome.value, answer.values, answer.ttl_seconds, answer.server_name or answer.server, answer.asked_at
+    )

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from providers.dns_host import DnsHost, RecordChange, Rfc2136
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows import vault
 from flows.policy.records import Change
 from flows.resources import Resources
+from providers.dns_host import DnsHost, RecordChange, Rfc2136
 from providers.errors import Rejected
 from sql.domains import Domain
 

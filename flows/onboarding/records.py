@@ -13,16 +13,20 @@ from flows.policy.records import (
     Conflict,
     ExpectedRecord,
     Holder,
+    Keep,
+    Merge,
     Need,
     expected_records,
     publication,
 )
+from flows.policy.spf import SpfOutcome
 from flows.policy.verdict import Truth, Verdict
 from flows.publishing import dns_host_of, publish
 from flows.resources import Resources
 from flows.runs import actor
 from flows.steps import step
 from flows.waiting import short_looks
+from providers.dns_host import DnsHost
 from providers.keys import DkimKey, new_dkim_ed25519, new_dkim_rsa
 from sql import dkim_keys, dns_checks, domains, infrastructure_events
 from sql.dns_checks import DnsCheck
@@ -82,22 +86,51 @@ async def publish_domain(r: Resources, run: Run, domain: Domain, expected: tuple
         for record in expected
         if record.holder is Holder.TENANT and (record.need is not Need.OPTIONAL or record.consent)
     ]
-    decisions = [(record, publication(record, await host.read(record.name, record.rtype))) for record in wanted]
+    decisions = [(record, await decision_on(r, host, domain, record)) for record in wanted]
     changes = [decision for _, decision in decisions if isinstance(decision, Change)]
     if changes:
         await publish(host, changes)
-        async with as_orchestrator(r.pool) as conn:
-            await infrastructure_events.record_event(
-                conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=domain.domain_name,
-                event="dns_published", from_status=None, to_status=None, reason=f"{len(changes)} record sets",
-                actor=actor(run), flow_run_id=run.flow_run_id,
-                details={"undo": [{"name": c.name, "type": c.rtype, "before": list(c.before)} for c in changes]},
-            )  # fmt: skip
+        await note_publication(r, run, domain, changes)
     return [f"{change.name} {change.rtype}: {change.reason}" for change in changes] + [
         f"{record.name} {record.rtype}: conflict, {decision.fix}"
         for record, decision in decisions
         if isinstance(decision, Conflict)
     ]
+
+
+async def decision_on(r: Resources, host: DnsHost, domain: Domain, record: ExpectedRecord) -> Change | Keep | Conflict:
+    """Hold what stands at the name against what should, knowing what we put there ourselves."""
+    existing = await host.read(record.name, record.rtype)
+    alias = await host.read(record.name, "CNAME") if record.rtype != "CNAME" else None
+    spf_passes = False
+    if record.merge is Merge.MERGE_SPF and existing is not None:
+        results = await observing.spf_results(r.resolver, record, record.name.rstrip("."))
+        spf_passes = bool(results) and all(result.outcome is SpfOutcome.PASS for result in results)
+    return publication(
+        record, existing, ours_before=ours_before(domain, record), alias=alias.values[0] if alias else None,
+        spf_passes=spf_passes,
+    )  # fmt: skip
+
+
+def ours_before(domain: Domain, record: ExpectedRecord) -> list[str]:
+    """Values that an earlier picture of the domain asked for at this name: ours to replace."""
+    former: list[dict[str, Any]] = domain.dns_records.get("records") or []
+    return [
+        value
+        for row in former
+        if (row["name"], row["record_type"]) == (record.name, record.rtype)
+        for value in row["value"]
+    ]
+
+
+async def note_publication(r: Resources, run: Run, domain: Domain, changes: list[Change]) -> None:
+    """The trail of what was published, with what stood there before, so that it can be undone."""
+    async with as_orchestrator(r.pool) as conn:
+        await infrastructure_events.record_event(
+            conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=domain.domain_name,
+            event="dns_published", reason=f"{len(changes)} record sets", actor=actor(run), flow_run_id=run.flow_run_id,
+            details={"undo": [{"name": c.name, "type": c.rtype, "before": list(c.before)} for c in changes]},
+        )  # fmt: skip
 
 
 @step(name="verify_dns")
@@ -127,7 +160,7 @@ async def judged_until_settled(r: Resources, estate: Estate, domain: Domain) -> 
     patience = r.settings.dns.publish_wait_seconds if domain.dns_host else 0
     judged: Judged = []
     async for _ in short_looks(patience):
-        verdicts = await observing.judge_all(r.resolver, expected)
+        verdicts = await observing.judge_all(r.resolver, expected, domain.domain_name)
         judged = list(zip(expected, verdicts, strict=True))
         if not any(gates(record, verdict) for record, verdict in judged):
             break

@@ -129,13 +129,16 @@ async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) ->
     """Look for the server until it shows or its window ends; a call that may be lost is never repeated."""
     if order.state == OrderState.CALLING:  # its process is dead, for we hold the run: the call may have gone out
         await mark(r, order, OrderState.UNCONFIRMED, reason="the process that called was killed")
-    async for _ in patient_looks(r.settings.hostwinds):
-        if found := await r.vps.find_by_token(order.token):
-            return await adopt(r, run, instance, order, found)
     async with as_orchestrator(r.pool) as conn:
         order = await provider_orders.get_order(conn, SERVER, order.token) or order
     window = timedelta(minutes=r.settings.hostwinds.listed_window_minutes)
-    if datetime.now(UTC) < (order.called_at or order.created_at) + window:
+    until = (order.called_at or order.created_at) + window
+    async for _ in patient_looks(r.settings.hostwinds):
+        if found := await r.vps.find_by_token(order.token):
+            return await adopt(r, run, instance, order, found)
+        if datetime.now(UTC) >= until:
+            break
+    if datetime.now(UTC) < until:
         return Waiting("provider", f"{order.token} is ordered and not yet in the provider's list", MINUTE)
     await mark(r, order, OrderState.NEEDS_OPERATOR, reason=order.reason or "never seen in the provider's list")
     return Waiting("operator", operator_sentence(order))

@@ -47,7 +47,7 @@ patiently() { # runs a command of apt or dpkg until no lock stands in its way
 
 blame_apt() {
     last=$(grep -E '^(E|W|dpkg|Err):?' "$RUN/apt.log" | brief)
-    if grep -qi 'no space left' "$RUN/apt.log"; then refuse $NEVER disk-full "$last"; fi
+    if grep -qiE 'no space left|not have enough free space' "$RUN/apt.log"; then refuse $NEVER disk-full "$last"; fi
     if grep -qiE 'failed to fetch|could not resolve|unable to connect|temporary failure' "$RUN/apt.log"; then
         refuse $LATER apt-unreachable "$last"
     fi
@@ -56,7 +56,8 @@ blame_apt() {
 
 packages() { # names; a conffile changed by hand stays as it is, and nobody is asked
     close_gate
-    patiently dpkg --force-confdef --force-confold --configure -a || blame_apt
+    # Where a package of a dead installation is missing altogether this fails, and `apt-get -f` below cures it.
+    patiently dpkg --force-confdef --force-confold --configure -a
     if [ -z "$(find "$STATE/apt-updated" -mmin -60 2>/dev/null)" ]; then
         patiently apt-get -q update || blame_apt
         : >"$STATE/apt-updated"
