@@ -102,7 +102,10 @@ class NspawnHosts:
         (folder / "eth0").write_text(eth0_commands(plan.addresses))
         self.network.add_namespace(plan.name)
         self._boot(plan.name, plan.hostname)
-        self.network.await_banner(plan.addresses[0], 22, b"SSH-2.0", BANNER_LIMIT_SECONDS)
+        try:
+            self.network.await_banner(plan.addresses[0], 22, b"SSH-2.0", BANNER_LIMIT_SECONDS)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its console ends with: {self.last_words(plan.name)}") from error
 
     def destroy(self, name: str) -> None:
         """Kill the host's process 1, which takes all others along, then remove what held it."""
@@ -152,6 +155,12 @@ class NspawnHosts:
     def running(self, name: str) -> bool:
         """Tell whether the host has a process 1."""
         return self._first_process(name) is not None
+
+    def last_words(self, name: str) -> str:
+        """Quote the end of a host's console."""
+        with contextlib.suppress(OSError):
+            return (self.state.host_folder(name) / "console.log").read_text(errors="replace")[-600:]
+        return ""
 
     def _mount_disk(self, folder: Path, plan: HostPlan) -> None:
         disk = folder / "disk"

@@ -89,7 +89,7 @@ def _names(listing: Path) -> Iterator[str]:
 def _recipe(image: str) -> str:
     digest = hashlib.sha256()
     for path in sorted((RECIPES / image).rglob("*")):
-        if path.is_file():
+        if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(RECIPES)}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -208,7 +208,7 @@ def _install(tree: Path, names: Iterable[str]) -> None:
 def _set_up(tree: Path, image: str) -> None:
     files = RECIPES / image / "files"
     if files.is_dir():
-        shutil.copytree(files, tree, dirs_exist_ok=True)
+        shutil.copytree(files, tree, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     script = tree / "root/set-up"
     shutil.copy(RECIPES / image / "setup.sh", script)
     _in_tree(tree, "sh", "/root/set-up")

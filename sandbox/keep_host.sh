@@ -12,5 +12,7 @@ while [ ! -e "$folder/gone" ]; do
     ip -n "$switch" link del "$port" 2> /dev/null
     ip -n "$switch" -batch "$folder/cable" && ip -n "$namespace" -batch "$folder/eth0" || exit 1
     "$@"
-    [ $? -eq 133 ] || [ -e "$folder/again" ] || exit 0
+    status=$?
+    echo "keep_host: process 1 ended, status $status"
+    [ $status -eq 133 ] || [ -e "$folder/again" ] || exit 0
 done

@@ -21,6 +21,8 @@ PROGRAMS = {
     "openssl": "openssl",
     "nsenter": "util-linux",
 }
+# systemd and its daemons take about eight a host; at the kernel's 128 for all of root the next host's process 1 dies mute.
+INOTIFY_LIMIT, INOTIFY_WANTED = Path("/proc/sys/fs/inotify/max_user_instances"), 1024
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
 
@@ -67,6 +69,15 @@ def install() -> None:
     run("apt-get", "update", "-q", timeout_seconds=INSTALL_LIMIT_SECONDS, env=env)
     words = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
     run(*words, timeout_seconds=INSTALL_LIMIT_SECONDS, env=env)
+
+
+def raise_limits() -> str | None:
+    """Raise the kernel's limit on inotify instances when it is low; return what was done, in words."""
+    now = int(INOTIFY_LIMIT.read_text())
+    if now >= INOTIFY_WANTED:
+        return None
+    INOTIFY_LIMIT.write_text(str(INOTIFY_WANTED))
+    return f"fs.inotify.max_user_instances raised from {now} to {INOTIFY_WANTED}, until this machine restarts"
 
 
 def _search_path() -> str:

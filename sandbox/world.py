@@ -25,6 +25,7 @@ from sandbox.network import (
     Network,
     addresses_of,
 )
+from sandbox.prerequisites import raise_limits
 from sandbox.receivers import Receiver, bigmail
 from sandbox.state import DEFAULT_WORLD, State, write_whole
 from sandbox.teardown import is_whole, take_down
@@ -196,6 +197,9 @@ class World:
             say(f"{time.monotonic() - started:6.2f} s  {what}")
 
         self._keep(images)
+        raised = raise_limits()
+        if raised:
+            tell(raised)
         self.network.make()
         tell(f"network: control room {self.network.control} at {CONTROL}, no uplink")
         self.authority.make()

@@ -34,3 +34,14 @@ def test_this_machine_is_ready(able: None) -> None:
     words = [sys.executable, "-m", "sandbox", "doctor"]
     found = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
     assert (found.returncode, found.stdout) == (0, "ready: python -m sandbox up\n")
+
+
+def test_a_low_limit_on_inotify_is_raised_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text("128\n")
+    monkeypatch.setattr(prerequisites, "INOTIFY_LIMIT", limit)
+    assert "from 128 to 1024" in (prerequisites.raise_limits() or "")
+    assert int(limit.read_text()) == 1024
+    limit.write_text("8192\n")
+    assert prerequisites.raise_limits() is None
+    assert limit.read_text() == "8192\n"
