@@ -74,6 +74,7 @@ PROBES: Final[dict[Target, tuple[Probe, ...]]] = {
         *(_without_tenant(table) for table in TENANT_TABLES),
         _twice_by_case("domains", "domain_name"),
         _twice_by_case("email_accounts", "email_address"),
+        _twice_by_case("leads", "email"),
         Probe(
             ("campaigns", "templates"),
             "SELECT c.id FROM campaigns c JOIN templates t ON t.id = c.template_id WHERE t.tenant_id <> c.tenant_id",
