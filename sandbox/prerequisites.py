@@ -21,7 +21,7 @@ PROGRAMS = {
     "openssl": "openssl",
     "nsenter": "util-linux",
 }
-# systemd and its daemons take about eight a host; at the kernel's 128 for all of root the next host's process 1 dies mute.
+# A host takes about eight; at the usual 128 for all of root the next one dies without a word.
 INOTIFY_LIMIT, INOTIFY_WANTED = Path("/proc/sys/fs/inotify/max_user_instances"), 1024
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
