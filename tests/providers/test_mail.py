@@ -126,6 +126,11 @@ async def test_each_answer_says_whether_to_repeat_look_or_mend(tls, occasion, re
         assert reply in str(failure.value)
 
 
+async def test_a_message_cut_off_before_its_end_was_not_sent(tls) -> None:
+    with pytest.raises(Unavailable):
+        await send(tls, MESSAGE + b"x" * 70 * 300_000, replies={"body": "drop"})
+
+
 async def test_a_goodbye_that_fails_does_not_undo_an_accepted_message(tls) -> None:
     assert len((await send(tls, replies={"quit": "drop"})).received) == 1
 

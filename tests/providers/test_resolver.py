@@ -24,6 +24,7 @@ RECORDS = f"""
     mail.acme.example. 120 A 198.51.100.9
     s1._domainkey.acme.example. 300 TXT "p={LONG[:250]}" "{LONG[250:]}"
     alias.acme.example. 90 CNAME mail.acme.example.
+    wide.acme.example. 90 CNAME beta.example.
     dangling.acme.example. 90 CNAME nowhere.acme.example.
     away.acme.example. 90 CNAME key.beta.example.
     loop1.acme.example. 90 CNAME loop2.acme.example.
@@ -225,7 +226,14 @@ async def test_an_unknown_record_type_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["acme.example", "s1._domainkey.acme.example", "a.b.c.nowhere.acme.example", "alias.acme.example"]
+    "name",
+    [
+        "acme.example",
+        "s1._domainkey.acme.example",
+        "a.b.c.nowhere.acme.example",
+        "alias.acme.example",
+        "wide.acme.example",
+    ],
 )
 async def test_the_zone_cut_is_found_from_the_name_upwards(name) -> None:
     async with asking(recursive=NameServer(RECORDS)) as resolver:

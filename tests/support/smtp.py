@@ -24,7 +24,7 @@ class Received:
 
 @dataclass
 class SmtpServer:
-    """What a test may set and see. `replies` maps a verb, or `greeting` and `message`, to what is said instead."""
+    """What a test may set and see. `replies` maps a verb, `greeting` or `message` to what is said instead."""
 
     context: ssl.SSLContext
     password: str
@@ -95,6 +95,8 @@ class Conversation(socketserver.StreamRequestHandler):
     def on_data(self, _: str) -> None:
         if not self.say("data", "354 go on"):
             return
+        if self.owner.replies.get("body") == DROP:
+            raise EOFError
         while (line := self.rfile.readline()) != b".\r\n":
             if not line:
                 raise EOFError
