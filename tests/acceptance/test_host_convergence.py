@@ -411,6 +411,22 @@ async def test_an_installation_that_died_half_way_is_finished(spare: Host) -> No
     await spare.converge(spare.secured)
 
 
+async def test_a_full_disk_is_named_and_the_same_run_ends_well_once_there_is_room(world: World, ssh: Ssh) -> None:
+    host = Host(world, ssh, "full", [IPv4Address("198.51.100.70")], ["dogwood.example"])
+    host.boot("bare", disk_mb=300)
+    try:
+        await host.first_contact()
+        free = int(host.on_host("df --output=avail -m / | tail -n 1"))
+        host.on_host(f"fallocate -l {free - 25}M /ballast")
+        outcome = await host.apply(await host.planned(host.secured))
+        assert isinstance(outcome, Refused)
+        assert (outcome.reason, outcome.passing) == ("disk-full", False)
+        host.on_host("rm /ballast")
+        await host.converge(host.secured)
+    finally:
+        world.destroy_host("full")
+
+
 async def test_two_runs_at_once_do_not_mix(spare: Host) -> None:
     await spare.converge(spare.secured)
     spare.on_host("systemd-run --quiet --unit=other-run flock /run/penguin/lock sleep 600")

@@ -86,10 +86,10 @@ class Host:
 
     # --- as the flow goes about it ----------------------------------------------------------------------------------
 
-    def boot(self, image: str) -> None:
+    def boot(self, image: str, disk_mb: int | None = None) -> None:
         self.world.create_host(
             self.name, [str(self.addresses[0])], image=image, hostname="hwsrv-7.hostwindsdns.com",
-            root_password=ROOT_PASSWORD,
+            root_password=ROOT_PASSWORD, disk_mb=disk_mb,
         )  # fmt: skip
 
     async def first_contact(self) -> None:

@@ -54,16 +54,19 @@ blame_apt() {
     refuse $NEVER apt-failed "$last"
 }
 
-packages() { # names; a conffile changed by hand stays as it is, and nobody is asked
+install() { # what is given, or whatever a dead installation lacks; a conffile changed by hand stays, nobody is asked
+    patiently apt-get -q -y -f --no-install-recommends -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold install "$@"
+}
+
+packages() { # names
     close_gate
-    # Where a package of a dead installation is missing altogether this fails, and `apt-get -f` below cures it.
-    patiently dpkg --force-confdef --force-confold --configure -a
     if [ -z "$(find "$STATE/apt-updated" -mmin -60 2>/dev/null)" ]; then
         patiently apt-get -q update || blame_apt
         : >"$STATE/apt-updated"
     fi
-    patiently apt-get -q -y -f --no-install-recommends -o Dpkg::Options::=--force-confdef \
-        -o Dpkg::Options::=--force-confold install "$@" || { rm -f "$STATE/apt-updated"; blame_apt; }
+    patiently dpkg --force-confdef --force-confold --configure -a || install || blame_apt
+    install "$@" || { rm -f "$STATE/apt-updated"; blame_apt; }
     open_gate
     say done packages
 }
