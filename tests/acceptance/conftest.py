@@ -30,6 +30,7 @@ def acme(lab: Lab) -> Tenant:
 
 
 @pytest.fixture(scope="session")
-def quiet(lab: Lab) -> Lab:
+def quiet(lab: Lab) -> Generator[Lab]:
     """A second installation in the same world, which no sweep looks after: what stands still there, stands still."""
-    return world.second_installation(lab, "quiet", base64.b64encode(os.urandom(32)).decode())
+    with world.second_installation(lab, "quiet", base64.b64encode(os.urandom(32)).decode()) as made:
+        yield made

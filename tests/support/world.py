@@ -240,7 +240,8 @@ def at_once(*works: Callable[[], None]) -> None:
         one.result()
 
 
-def second_installation(lab: Lab, name: str, sealing_key: str) -> Lab:
+@contextmanager
+def second_installation(lab: Lab, name: str, sealing_key: str) -> Generator[Lab]:
     """Another installation in the same world, with a database of its own: no sweep of `serve` looks into it."""
     lab.tables.execute(f'CREATE DATABASE "{name}"')  # pyright: ignore[reportArgumentType, reportCallIssue]  a literal of ours
     dsn = lab.dsn.replace("/penguinmails?", f"/{quote(name)}?")
@@ -251,9 +252,12 @@ def second_installation(lab: Lab, name: str, sealing_key: str) -> Lab:
     }
     product = Product(lab.world, name=name, settings=settings)
     other = Lab(lab.world, product, dsn, lab.arguments)
-    migrated = other.flows("migrate", "up")
-    assert migrated.code == 0, migrated.said
-    return other
+    try:
+        migrated = other.flows("migrate", "up")
+        assert migrated.code == 0, migrated.said
+        yield other
+    finally:
+        other.tables.close()
 
 
 def why_not() -> str:
