@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from flows.commands.migrate import guarded
 from flows.commands.terminal import Exit, out, run, stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ def serve(
     from flows.serving import serve_all  # noqa: PLC0415
 
     address = urlsplit(os.environ["PREFECT_API_URL"])
-    run(serve_all(address.hostname or host, address.port or port))
+    guarded(serve_all(address.hostname or host, address.port or port))
 
 
 def prepare_environment() -> None:
