@@ -54,7 +54,7 @@ blame_apt() {
     refuse $NEVER apt-failed "$last"
 }
 
-install() { # what is given, or whatever a dead installation lacks; a conffile changed by hand stays, nobody is asked
+apt_install() { # what is given, or whatever a dead installation lacks; a conffile changed by hand stays, nobody is asked
     patiently apt-get -q -y -f --no-install-recommends -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold install "$@"
 }
@@ -65,8 +65,8 @@ packages() { # names
         patiently apt-get -q update || blame_apt
         : >"$STATE/apt-updated"
     fi
-    patiently dpkg --force-confdef --force-confold --configure -a || install || blame_apt
-    install "$@" || { rm -f "$STATE/apt-updated"; blame_apt; }
+    patiently dpkg --force-confdef --force-confold --configure -a || apt_install || blame_apt
+    apt_install "$@" || { rm -f "$STATE/apt-updated"; blame_apt; }
     open_gate
     say done packages
 }
