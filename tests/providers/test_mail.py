@@ -175,17 +175,19 @@ async def test_nobody_at_the_port_is_unavailable(tls) -> None:
         await nobody.send(MESSAGE, **ENVELOPE)
 
 
+@pytest.mark.timeout(30)  # the steps themselves would wait for minutes
 @pytest.mark.parametrize("occasion", ["mail", "message"])
 async def test_the_whole_conversation_has_a_limit(tls, occasion) -> None:
     error = Unconfirmed if occasion == "message" else Unavailable
     with pytest.raises(error):
-        await send(tls, replies={occasion: "silent"}, timeout_seconds=15, limit_seconds=2)
+        await send(tls, replies={occasion: "silent"}, timeout_seconds=600, limit_seconds=2)
 
 
+@pytest.mark.timeout(30)  # the thread would wait for minutes
 async def test_a_cancelled_conversation_ends(tls) -> None:
     context, ca_file = tls
     with submission_server(SmtpServer(context, PASSWORD, {"mail": "silent"})) as server:
-        task = asyncio.create_task(submission(server, ca_file, timeout_seconds=15).send(MESSAGE, **ENVELOPE))
+        task = asyncio.create_task(submission(server, ca_file, timeout_seconds=600).send(MESSAGE, **ENVELOPE))
         while not server.connections:  # noqa: ASYNC110 (the server lives in another thread)
             await asyncio.sleep(0.01)
         task.cancel()
@@ -291,10 +293,11 @@ async def test_a_mailbox_behind_an_untrusted_certificate_gets_no_credential(tls)
     assert not server.commands
 
 
+@pytest.mark.timeout(30)  # the steps themselves would wait for minutes
 async def test_reading_a_mailbox_has_a_limit(tls) -> None:
     facts = {"replies": {"SEARCH": "silent"}}
     with pytest.raises(Unavailable):
-        await find(tls, facts, timeout_seconds=15, limit_seconds=2)
+        await find(tls, facts, timeout_seconds=600, limit_seconds=2)
 
 
 @pytest.mark.parametrize("value", ['n1" OR ALL "', "n1\r\nLOGOUT", "", "nö", "n\\1"])

@@ -48,7 +48,7 @@ class Conversation(socketserver.StreamRequestHandler):
                 usual = getattr(self, f"on_{command.lower()}")(" ".join(rest))
                 reply = self.owner.replies.get(command, usual)
                 if reply == SILENT:
-                    self.owner.ending.wait(20)
+                    self.owner.ending.wait(300)
                 if reply in {SILENT, DROP}:
                     return
                 self.wfile.write(f"{tag} {reply}\r\n".encode())

@@ -61,7 +61,7 @@ class Conversation(socketserver.StreamRequestHandler):
     def say(self, occasion: str, usual: str) -> bool:
         reply = self.owner.replies.get(occasion, usual)
         if reply == SILENT:
-            self.owner.ending.wait(20)
+            self.owner.ending.wait(300)
         if reply in {SILENT, DROP}:
             raise EOFError
         self.wfile.write(reply.encode() + b"\r\n")
