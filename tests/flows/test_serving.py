@@ -1,0 +1,73 @@
+"""Single-machine mode serves exactly what prefect.yaml declares; automations are installed once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.automations import Automation
+from prefect.client.orchestration import get_client
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+from flows import automations, serving
+
+ROOT = Path(__file__).parents[2]
+
+
+def declared() -> list[dict[str, Any]]:
+    return yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+async def test_what_is_served_is_what_is_declared() -> None:
+    served = {(d.flow_name, d.name): d for d in await serving.deployments()}
+    assert len(served) == len(declared())
+    for entry in declared():
+        flow = entry["entrypoint"].partition(":")[2]
+        deployment = served[(flow, entry["name"])]
+        assert deployment.description == entry["description"]
+        assert set(entry["tags"]) <= set(deployment.tags)
+        intervals = [s.schedule.interval.total_seconds() for s in deployment.schedules or []]
+        assert intervals == [s["interval"] for s in entry.get("schedules", [])]
+
+
+def test_no_deployment_limits_its_own_concurrency_or_retries() -> None:
+    assert all("concurrency_limit" not in entry and "retries" not in entry for entry in declared())
+
+
+@pytest.fixture(scope="module")
+async def applied(prefect_api: str) -> None:
+    for deployment in await serving.deployments():
+        await deployment.apply()
+
+
+async def ours() -> dict[str, Any]:
+    async with get_client() as client:
+        return {a.name: a for a in await client.read_automations() if a.name.startswith(automations.PREFIX)}
+
+
+async def test_automations_are_installed_once_and_strangers_of_ours_removed(applied: None) -> None:
+    stale = Automation(
+        name=f"{automations.PREFIX}of an older release",
+        trigger=EventTrigger(expect={"x"}, posture=Posture.Reactive, threshold=1),
+        actions=[DoNothing()],
+    )
+    await stale.acreate()
+    first = await automations.install()
+    assert any("of an older release: removed" in line for line in first)
+    before = await ours()
+    assert set(before) == {f"{automations.PREFIX}mark lost runs", f"{automations.PREFIX}recover"}
+    second = await automations.install()
+    assert not any("created" in line or "removed" in line for line in second)
+    assert {name: item.id for name, item in (await ours()).items()} == {name: item.id for name, item in before.items()}
+
+
+async def test_the_lost_run_automation_stands_as_written(applied: None) -> None:
+    await automations.install()
+    stored = (await ours())[f"{automations.PREFIX}mark lost runs"]
+    assert set(stored.trigger.expect) == {automations.HEARTBEAT, *automations.final_events()}
+    assert stored.actions[0].force is False
+
+
+async def test_the_server_answers_where_the_settings_say(prefect_api: str) -> None:
+    assert await serving.answers()
