@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from psycopg.rows import dict_row
 
 from sandbox import prerequisites
 from sandbox.hostwinds.admin import Admin
-from sandbox.product import Product
+from sandbox.product import Product, end
 from sandbox.world import World
+from tests.support import world_starter
 from tests.support.world_secrets import Arguments
 
 NAME = os.environ.get("PENGUINMAILS_SANDBOX__WORLD") or "accept"
@@ -66,6 +68,7 @@ class Lab:
     def __init__(self, world: World, product: Product, dsn: str, arguments: Arguments) -> None:
         self.world, self.product, self.dsn, self.arguments = world, product, dsn, arguments
         self.printed: list[str] = []
+        self.starter: Path | None = None  # a socket; without it every command is a process from scratch
         self.admin = Admin(world.info["admin_socket"])
         self.tables = psycopg.Connection[dict[str, Any]].connect(dsn, autocommit=True, row_factory=dict_row)  # pyright: ignore[reportArgumentType]  psycopg's own overload is narrower than what it takes
 
@@ -77,6 +80,10 @@ class Lab:
 
     def python(self, *words: str, stdin: str = "", **settings: str) -> Ran:
         """Run `python -m …` in the control room."""
+        if self.starter and words[0] in world_starter.MODULES:
+            answer = world_starter.ask(self.starter, words, settings, stdin, PATIENCE_SECONDS)
+            self.printed.append(answer["out"] + answer["err"])
+            return Ran(**answer)
         ended = subprocess.run(
             self.product.words(*words), cwd=Path.cwd(), env={**self.product.environment, **settings}, input=stdin,
             capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
@@ -252,11 +259,17 @@ def second_installation(lab: Lab, name: str, sealing_key: str) -> Generator[Lab]
     }
     product = Product(lab.world, name=name, settings=settings)
     other = Lab(lab.world, product, dsn, lab.arguments)
+    other.starter = product.folder / "starter.sock"
+    starter = product.start("tests.support.killing_starter", str(other.starter))
     try:
+        while not other.starter.exists():
+            assert starter.poll() is None, (product.folder / "commands.log").read_text()
+            time.sleep(0.1)
         migrated = other.flows("migrate", "up")
         assert migrated.code == 0, migrated.said
         yield other
     finally:
+        end(starter)
         other.tables.close()
 
 
