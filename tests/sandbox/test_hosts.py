@@ -1,10 +1,12 @@
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import paramiko
 import pytest
 
+from sandbox import hosts
 from sandbox.hosts import HostExists, NoSuchHost, hash_password
 from sandbox.world import World
 
@@ -115,9 +117,34 @@ def test_a_script_gets_its_input_and_its_status_is_told(boots: World) -> None:
     assert boots.exec(NAME, "cat; exit 7", b"bytes \xff in") == (7, b"bytes \xff in", b"")
 
 
-def test_nothing_of_our_environment_reaches_a_host(boots: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_our_environment_reaches_a_host(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENGUINMAILS_PLANTED", "secret")
-    assert "PLANTED" not in said(boots, "env; tr '\\0' '\\n' < /proc/1/environ")
+    world.create_host("plain", ["198.51.100.228"], hostname="plain.acme.example", root_password="s")
+    keeper = world.hosts._keeper("plain")
+    assert keeper
+    kept = Path(f"/proc/{keeper.pid}/environ").read_text()
+    inside = said(world, "env; tr '\\0' '\\n' < /proc/1/environ", "plain")
+    world.destroy_host("plain")
+    assert "PLANTED" not in kept + inside
+
+
+def test_networkd_agrees_with_what_the_provider_made(boots: World) -> None:
+    said(boots, "/lib/systemd/systemd-networkd-wait-online --timeout=15 --interface=eth0")
+    assert said(boots, "networkctl --no-legend list eth0").split()[-1] == "configured"
+
+
+def test_a_host_that_never_greets_is_told_with_its_last_words(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "BANNER_LIMIT_SECONDS", 2.0)
+
+    def broken(tree: Path) -> None:
+        (tree / "usr/lib/systemd/systemd").unlink()
+
+    plan = hosts.HostPlan("mute", (IPv4Address("198.51.100.229"),), "bare", "mute.acme.example", prepare=broken)
+    try:
+        with pytest.raises(TimeoutError, match="process 1 ended"):
+            world.hosts.create(plan)
+    finally:
+        world.destroy_host("mute")
 
 
 def test_a_name_that_is_taken_is_refused_and_the_host_lives_on(boots: World) -> None:

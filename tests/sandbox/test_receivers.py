@@ -99,6 +99,15 @@ def test_a_message_that_fails_dmarc_is_rejected(bigmail: Receiver, sender: World
     assert b"rejected by DMARC policy for bigmail.example" in refused.value.smtp_error
 
 
+def test_a_forged_finding_can_turn_the_receivers_own_dmarc(bigmail: Receiver, sender: World) -> None:
+    """Why a proof has to look at DKIM and SPF each, and verify the signatures itself (decision 0101)."""
+    forged = "mx.bigmail.example; dkim=pass header.d=bigmail.example"
+    found = arrived(bigmail, with_id(send(sender, From="ceo@bigmail.example", Authentication_Results=forged))).parsed
+    ours = found.get_all("Authentication-Results", [])[0]
+    assert "dmarc=pass" in ours
+    assert "dkim=none" in ours
+
+
 def test_an_unknown_recipient_is_refused(bigmail: Receiver, sender: World) -> None:
     with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         send(sender, to="nobody@bigmail.example")

@@ -87,11 +87,14 @@ def test_a_world_whose_host_died_is_raised_anew(nothing_there: None) -> None:
 
 def test_what_was_started_in_the_control_room_ends_with_the_world(nothing_there: None) -> None:
     world = World.up(NAME, emulator=False, say=quiet)
-    with subprocess.Popen(["ip", "netns", "exec", world.network.control, "sleep", "300"]) as server:
-        wait_until(Path(f"/proc/{server.pid}"))
-        time.sleep(0.2)
+    server = subprocess.Popen(["ip", "netns", "exec", world.network.control, "sleep", "300"])
+    try:
+        time.sleep(0.3)
         world.down(say=quiet)
         assert server.wait(10) == -signal.SIGTERM
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_no_world_is_named_with_the_command_that_raises_it() -> None:
