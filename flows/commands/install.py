@@ -84,6 +84,8 @@ def serve(
 
 
 def prepare_environment() -> None:
-    """Defaults for every command, before Prefect is imported: no analytics, no prompts."""
+    """Defaults for every command, before Prefect is imported: no analytics, no prompts, no log lines between ours."""
     for key, value in SERVER_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    if sys.argv[1:2] != ["serve"]:  # there its log is what is looked at
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

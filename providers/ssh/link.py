@@ -132,7 +132,7 @@ class Link:
             raise self._failed(HostKeyChanged, "connect", "the server has no key of the pinned kind") from error
         seen = f"{key.get_name()} {key.get_base64()}"
         if pinned is not None and seen.split() != pinned.split()[:2]:
-            words = f"pinned {_fingerprint(pinned)}, found {_fingerprint(seen)}"
+            words = f"the host key changed: pinned {_fingerprint(pinned)}, found {_fingerprint(seen)}"
             raise self._failed(HostKeyChanged, "connect", words)
         return seen
 
