@@ -146,7 +146,11 @@ def _fail2ban(security: HostSecurity) -> Component:
     jails = filled("fail2ban.local", {"SPARED": " ".join(map(str, sorted(security.worker_networks)))})
     return Component(
         "fail2ban",
-        files=(File("/etc/fail2ban/jail.d/penguin.local", jails.encode()),),
+        files=(
+            File("/etc/fail2ban/jail.d/penguin.local", jails.encode()),
+            # Debian's Postfix logs as an instance; the shipped filter listens to the meta unit, which never speaks.
+            File("/etc/fail2ban/filter.d/postfix.local", b"[Init]\njournalmatch = _SYSTEMD_UNIT=postfix@-.service\n"),
+        ),
         check="fail2ban-client -t",
         settle="fail2ban-client reload",
         units=(Unit("fail2ban"),),

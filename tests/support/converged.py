@@ -203,6 +203,7 @@ class Host:
         sender: str | None = None,
         to: Sequence[str] = (CAROL,),
         subject: str = "a story",
+        password: str = PASSWORD,
         ca_file: Path | None = None,
     ) -> tuple[int, str]:
         """The code and text of the last answer to one message handed in by a mailbox that logged in."""
@@ -215,7 +216,7 @@ class Host:
         with smtp:
             smtp._host = self.mail.hostname  # what the certificate is checked for; the address was dialled
             smtp.starttls(context=_tls(ca_file))
-            smtp.login(user, PASSWORD)
+            smtp.login(user, password)
             code, text = smtp.mail(user if sender is None else sender)
             for recipient in to if code < 400 else ():
                 code, text = smtp.rcpt(recipient)
