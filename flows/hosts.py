@@ -15,7 +15,7 @@ from sql.vps_instances import Instance
 log = logging.getLogger(__name__)
 
 FACTS_SECONDS = 180  # the boot is waited for inside
-CONFIRM_SECONDS = 30
+LOOKED = "looked-after"  # between what a script did and what the facts say then
 
 
 def key_path(instance: Instance) -> str:
@@ -39,52 +39,62 @@ async def shell_on(r: Resources, instance: Instance) -> AsyncGenerator[Shell]:
         yield shell
 
 
-async def planned(shell: Shell, desired: Desired) -> tuple[Change, ...]:
-    """What is missing on the host: one command."""
-    output = await shell.run(convergence.facts_script(desired), timeout_seconds=FACTS_SECONDS)
-    if output.status != 0:
-        raise Unavailable("host", "facts", f"exit {output.status}: {output.stderr.strip()[-150:]}")
+async def converge(r: Resources, instance: Instance, desired: Desired) -> tuple[str, ...]:
+    """Make a host as desired; the summaries of what was changed, empty when nothing was.
+
+    One connection and one command when nothing is to be done; a second command applies everything else at once and
+    looks again. Only what is armed against a lock-out takes a second connection, which is its purpose.
+    """
+    look = convergence.facts_script(desired)
+    async with shell_on(r, instance) as shell:
+        changes = planned(desired, await shell.run(look, timeout_seconds=FACTS_SECONDS))
+        if not changes:
+            return ()
+        armed = convergence.needs_confirmation(changes)
+        after = await apply(shell, changes, None if armed else look, r.settings.mail_host.apt_timeout_seconds)
+    if armed:
+        after = await confirm(r, instance, look)
+    if left := planned(desired, after):
+        raise Rejected("host", "converge", "still to be done after applying: " + "; ".join(c.summary for c in left))
+    return tuple(change.summary for change in changes)
+
+
+async def apply(shell: Shell, changes: tuple[Change, ...], look: str | None, timeout_seconds: float) -> Output:
+    """Everything in one command, file contents over its standard input; with `look` the facts afterwards as well."""
+    script, payload = convergence.apply_script(changes)
+    script = both(script, look) if look else script
+    return settle("apply", await shell.run(script, stdin=payload, timeout_seconds=timeout_seconds), looked=bool(look))
+
+
+async def confirm(r: Resources, instance: Instance, look: str) -> Output:
+    """Log in a second time and keep what was armed; failing that, the host undoes it by itself."""
+    async with shell_on(r, instance) as shell:
+        output = await shell.run(both(convergence.confirm_script(), look), timeout_seconds=FACTS_SECONDS)
+    return settle("confirm", output, looked=True)
+
+
+def planned(desired: Desired, looked: Output) -> tuple[Change, ...]:
+    """What is missing on the host, by the facts it printed."""
+    if looked.status != 0:
+        raise Unavailable("host", "facts", f"exit {looked.status}: {looked.stderr.strip()[-150:]}")
     try:
-        facts = convergence.parse_facts(output.stdout)
+        facts = convergence.parse_facts(looked.stdout)
     except convergence.IncompleteFacts as error:
         raise Unavailable("host", "facts", str(error)) from error
     return convergence.plan(desired, facts)
 
 
-async def converge(r: Resources, instance: Instance, desired: Desired) -> tuple[str, ...]:
-    """Make a host as desired; the summaries of what was changed, empty when nothing was.
-
-    One connection and one command when nothing is to be done; a second command applies everything else at once.
-    """
-    async with shell_on(r, instance) as shell:
-        changes = await planned(shell, desired)
-        if not changes:
-            return ()
-        await apply(shell, changes, timeout_seconds=r.settings.mail_host.apt_timeout_seconds)
-    if convergence.needs_confirmation(changes):
-        await confirm(r, instance)
-    async with shell_on(r, instance) as shell:
-        if left := await planned(shell, desired):
-            raise Rejected("host", "converge", "still to be done after applying: " + "; ".join(c.summary for c in left))
-    return tuple(change.summary for change in changes)
+def both(deed: str, look: str) -> str:
+    """A deed and the look after it as one command; the line between them carries the deed's exit status."""
+    return f"(\n{deed}\n)\nprintf '{LOOKED}\\t%s\\n' $?\n{look}"
 
 
-async def apply(shell: Shell, changes: tuple[Change, ...], *, timeout_seconds: float) -> None:
-    """One command; file contents travel over its standard input."""
-    script, payload = convergence.apply_script(changes)
-    output = await shell.run(script, stdin=payload, timeout_seconds=timeout_seconds)
-    settle("apply", output)
-
-
-async def confirm(r: Resources, instance: Instance) -> None:
-    """Log in a second time and cancel the armed revert; failing that, the host undoes the change by itself."""
-    async with shell_on(r, instance) as shell:
-        settle("confirm", await shell.run(convergence.confirm_script(), timeout_seconds=CONFIRM_SECONDS))
-
-
-def settle(action: str, output: Output) -> None:
-    """Raise what the host refused: Unavailable when the same may work later, Rejected when somebody must act."""
-    outcome = convergence.parse_outcome(output.status, output.stdout)
+def settle(action: str, output: Output, *, looked: bool) -> Output:
+    """What was printed after the deed. Raises what the host refused: Unavailable when the same may work later."""
+    said, mark, seen = output.stdout.partition(f"{LOOKED}\t")
+    status, _, facts = seen.partition("\n")
+    outcome = convergence.parse_outcome(int(status) if mark else output.status, said)
     if isinstance(outcome, convergence.Refused):
         kind = Unavailable if outcome.passing else Rejected
         raise kind("host", action, f"{outcome.reason}: {outcome.detail}")
+    return Output(output.status, facts if looked else "", output.stderr)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flows.policy.records import ExpectedRecord, Merge, Observations, ObservedAnswer, Stray, judge, suspects
+from flows.policy.records import ExpectedRecord, Merge, Observations, ObservedAnswer, Stray, judge, read, suspects
 from flows.policy.spf import SpfResult, check_host
 from flows.policy.verdict import Truth, Verdict
 from providers.resolver import Answer, Outcome, Resolver
@@ -40,6 +40,13 @@ async def observe(resolver: Resolver, record: ExpectedRecord) -> Observations:
         else ()
     )
     return Observations(tuple(map(observed, authority)), (observed(recursive),), spf, unvalidated)
+
+
+async def stands_at_authority(resolver: Resolver, record: ExpectedRecord) -> bool:
+    """Whether every authoritative server that answers has the record; no resolver's cache is asked or filled."""
+    answers = await resolver.ask_authorities(record.name.rstrip("."), record.rtype)
+    said = [answer.values for answer in answers if answer.outcome.settled]
+    return bool(said) and all(read(record, values).truth is Truth.PASS for values in said)
 
 
 async def spf_results(resolver: Resolver, record: ExpectedRecord, name: str) -> tuple[SpfResult, ...]:

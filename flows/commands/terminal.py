@@ -59,6 +59,7 @@ def quiet() -> None:
     """Log lines belong to the log: a terminal shows warnings and worse, and no secret."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # each failed try; the command says it once, at its end
     guard_handlers()
 
 
@@ -83,7 +84,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     """A table on a terminal, tab-separated lines in a pipe."""
     if not out.is_terminal:
         for row in rows:
-            out.print("\t".join(str(cell) for cell in row), markup=False)
+            typer.echo("\t".join(str(cell) for cell in row))  # rich would turn the tabs into spaces
         return
     table = Table(title=title, title_justify="left")
     for column in columns:

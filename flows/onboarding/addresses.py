@@ -129,11 +129,14 @@ async def ensure_reverse(r: Resources, run: Run, address: Address, name: str) ->
             LOOK_AGAIN,
         )
     wanted = reverse_record(address.ip_address, name)
-    verdict = await settled(r, wanted, 0)
-    if not verdict.passed:
+    # The authority alone is asked at first: a resolver would keep the provider's default name for its whole TTL.
+    if not await observing.stands_at_authority(r.resolver, wanted):
         async with one_change_at_a_time():
             await r.vps.set_ptr(instance.provider_id or "", address.ip_address, name)
-        verdict = await settled(r, wanted, r.settings.dns.publish_wait_seconds)
+        async for _ in short_looks(r.settings.dns.publish_wait_seconds):
+            if await observing.stands_at_authority(r.resolver, wanted):
+                break
+    verdict = await settled(r, wanted, r.settings.dns.publish_wait_seconds)
     async with as_orchestrator(r.pool) as conn:
         await smtp_ip_addresses.note_reverse_dns(conn, address.id, hostname=name, verdict=verdict.truth)
     if verdict.passed:

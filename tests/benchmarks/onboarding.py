@@ -7,6 +7,7 @@ counted from the moment its world is up; ours from the moment the command starts
 import imaplib
 import os
 import smtplib
+import socket
 import ssl
 import statistics
 import time
@@ -88,12 +89,13 @@ def by_hand(world: World, number: int) -> float:
     serial = order(world, f"by-hand-{number}")
     server = next(row for row in Admin(world.info["admin_socket"]).servers() if row["label"] == f"by-hand-{number}")
     address, host = server["main_ip"], f"s{serial}"
+    await_ssh(world, address)
     words = " ".join([domain, address, world.info["resolver"], *PACKAGES])
-    code, out, err = world.exec(host, f"cat >/root/by_hand.sh; sh /root/by_hand.sh {words}", SCRIPT.read_bytes())
+    code, out, err = world.exec(host, f"cat >/root/by_hand.sh; sh /root/by_hand.sh {words}", SCRIPT.read_bytes(), 600)
     if code:
         raise SystemExit(f"by_hand.sh ended with {code}: {err[-500:]!r}")
     publish(world, domain, address, dict(line.split(" ", 1) for line in out.decode().splitlines() if "v=DKIM1" in line))
-    arrived = send_and_wait(world, domain)
+    arrived = send_and_wait(world, domain, address)
     if not all(word in arrived for word in (b"spf=pass", b"dkim=pass", b"dmarc=pass")):
         raise SystemExit(f"the script's message did not pass: {arrived[:600]!r}")
     total = time.time() - began
@@ -104,17 +106,28 @@ def by_hand(world: World, number: int) -> float:
 def order(world: World, label: str) -> int:
     """The two calls of the API that a script would make."""
     info = world.info
-    with world.enter_control(), httpx.Client(base_url=info["api_url"], timeout=30) as api:
+    with world.enter_control(), httpx.Client(timeout=30) as api:
         fields = {"template": "debian-12", "rid": "1", "location_id": "1", "qty": "1", "billingcycle": "monthly"}
-        api.post("", data={"action": "add_instance", "API": info["api_key"], "srvrname": label, **fields})
+        api.post(info["api_url"], data={"action": "add_instance", "API": info["api_key"], "srvrname": label, **fields})
         while True:
-            rows: list[dict[str, Any]] = api.post("", data={"action": "get_instances", "API": info["api_key"]}).json()[
-                "success"
-            ]
+            rows: list[dict[str, Any]] = api.post(
+                info["api_url"], data={"action": "get_instances", "API": info["api_key"]}
+            ).json()["success"]
             mine = [row for row in rows if row["srvrname"] == label and str(row.get("status")).upper() == "ACTIVE"]
             if mine and not mine[0].get("task_state"):
                 return int(mine[0]["serviceid"])
             time.sleep(0.3)
+
+
+def await_ssh(world: World, address: str) -> None:
+    for _ in range(300):
+        try:
+            with world.enter_control(), socket.create_connection((address, 22), 2) as peer:
+                if peer.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"{address} never answered SSH")
 
 
 def publish(world: World, domain: str, address: str, keys: dict[str, str]) -> None:
@@ -132,7 +145,7 @@ def publish(world: World, domain: str, address: str, keys: dict[str, str]) -> No
     world.set_ptr(address, host)
 
 
-def send_and_wait(world: World, domain: str) -> bytes:
+def send_and_wait(world: World, domain: str, address: str) -> bytes:
     receiver = world.info["receivers"][0]
     message = EmailMessage()
     message["From"], message["To"] = f"postmaster@{domain}", receiver["mailbox"]
@@ -142,11 +155,11 @@ def send_and_wait(world: World, domain: str) -> bytes:
     lax = ssl.create_default_context()
     lax.check_hostname, lax.verify_mode = False, ssl.CERT_NONE
     with world.enter_control():
-        with smtplib.SMTP(f"mail.{domain}", 587, timeout=30) as smtp:
+        with smtplib.SMTP(address, 587, timeout=30) as smtp:
             smtp.starttls(context=lax)
             smtp.login(f"postmaster@{domain}", "by-hand-password")
             smtp.send_message(message)
-        with imaplib.IMAP4_SSL(receiver["imap_host"], ssl_context=lax, timeout=30) as imap:
+        with imaplib.IMAP4_SSL(receiver["address"], ssl_context=lax, timeout=30) as imap:
             imap.login(receiver["mailbox"], receiver["password"])
             for _ in range(300):
                 imap.select("INBOX")
