@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from providers.errors import Rejected
 
 NONCE_BYTES = 12
-RSA_BITS = 2048  # deliverability.md 1.1: longer keys do not fit the DNS panels of some tenants
+RSA_BITS = 2048  # longer keys do not fit the DNS panels of some tenants
 PASSWORD_BYTES = 24
 CLOCK_SKEW = timedelta(minutes=5)  # a certificate must be valid on a host whose clock is a little behind
 COMMON_NAME_LIMIT = 64  # RFC 5280, upper bound of a common name

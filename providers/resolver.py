@@ -23,7 +23,7 @@ import dns.rdtypes.ANY.SOA
 import dns.rdtypes.txtbase
 import dns.rrset
 
-MAX_SERVERS = 8  # deliverability.md 2.1, also for the two below
+MAX_SERVERS = 8  # polite bounds on one question, like the two below
 MAX_ADDRESSES = 2
 MAX_HOPS = 8
 UDP_PAYLOAD_BYTES = 1232  # larger answers come over TCP instead of in fragments

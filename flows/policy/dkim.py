@@ -130,7 +130,7 @@ def der(data: bytes, tag: int) -> tuple[bytes, bytes]:
 
 
 def judge_key(subject: str, expected: str, values: Sequence[str]) -> Verdict:
-    """Whether the TXT values at a selector carry our key; `expected` is the text we publish (deliverability.md 2.3)."""
+    """Whether the TXT values at a selector carry our key; `expected` is the text we publish."""
     ours = parse_key_record(expected)
     if len(values) != 1:
         return refusal(subject, ours, values, *none_or_many(ours, values))

@@ -1,4 +1,4 @@
-"""From verdicts to a status that does not flap, and when to look again; deliverability.md 2.8."""
+"""From verdicts to a status that does not flap, and when to look again."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Which status may follow which; database.md section 6 "State words". The words are those of the tables' CHECKs."""
+"""Which status may follow which. The words are those of the tables' CHECKs."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -94,7 +94,7 @@ class StepStatus(StrEnum):
 
 
 class OrderState(StrEnum):
-    """`provider_orders.state`; the protocol is hostwinds.md section 9."""
+    """`provider_orders.state`; the protocol is told in flows/onboarding/servers.py."""
 
     INTENDED = "intended"
     CALLING = "calling"

@@ -1,4 +1,4 @@
-"""What a plan allows against what a tenant wants; database.md section 6, `plans.limits`."""
+"""What a plan allows against what a tenant wants; the limits are the JSON of `plans.limits`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Policy numbers as we ship them: rows named by kind, name and version, never edited once released.
 
-A changed number is a new version. deliverability.md 2.6, 2.8, 6.2 and 9 say where each figure comes from.
+A changed number is a new version.
 """
 
 from collections.abc import Mapping

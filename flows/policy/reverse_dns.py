@@ -1,4 +1,4 @@
-"""PTR, forward confirmation and HELO of a sending address; deliverability.md 2.5."""
+"""PTR, forward confirmation and HELO of a sending address."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address

@@ -1,4 +1,4 @@
-"""Daily caps that hold on the host itself, whatever becomes of the worker (deliverability.md section 9)."""
+"""Daily caps that hold on the host itself, whatever becomes of the worker."""
 
 import json
 

@@ -19,7 +19,7 @@ class SendingAddress:
     ip: IPv4Address
     helo: str
     transport: str
-    concurrency: int = 5  # connections to one receiver at a time; 2 while warming (deliverability.md section 9)
+    concurrency: int = 5  # connections to one receiver at a time; 2 while warming
     rate_delay_seconds: int = 1  # between two messages to one receiver; 5 while warming
 
 

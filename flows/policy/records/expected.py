@@ -1,4 +1,4 @@
-"""The records a domain should publish, from its plan; deliverability.md 1.1."""
+"""The records a domain should publish, from its plan."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What people usually get wrong at a DNS panel, found again in what the servers say; deliverability.md 2.7."""
+"""What people usually get wrong at a DNS panel, found again in what the servers say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what many servers said to one verdict; deliverability.md 2.1. Silence is UNKNOWN, never "missing"."""
+"""From what many servers said to one verdict. Silence is UNKNOWN, never "missing"."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -135,7 +135,7 @@ def evidence(expected: ExpectedRecord, answer: ObservedAnswer) -> Evidence:
 
 
 def fix_line(expected: ExpectedRecord, verdict: Verdict, observations: Observations) -> str:
-    """One line for the tenant: expected, found, where, and what to do (deliverability.md 2.7)."""
+    """One line for the tenant: expected, found, where, and what to do."""
     slip = hint(expected, observations)
     found = " | ".join(value[:MAX_SHOWN] for value in verdict.found[:MAX_VALUES]) or "nothing"
     also = f", found it at {slip.stray_name}" if slip and slip.stray_name else ""

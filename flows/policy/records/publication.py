@@ -1,4 +1,4 @@
-"""What to do with a record set so that ours stands there and nobody is worse off; deliverability.md 1.2 and 1.3."""
+"""What to do with a record set so that ours stands there and nobody is worse off."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

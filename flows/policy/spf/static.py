@@ -7,7 +7,7 @@ from typing import Final
 from flows.policy.spf.evaluation import QUALIFIED, SpfOutcome
 from flows.policy.spf.syntax import Address, SpfRecord, parse_spf
 
-# The place where our term goes: before `all`, else before `redirect=` (deliverability.md 1.2).
+# The place where our term goes: before `all`, else before `redirect=`.
 ALL: Final = re.compile(r"(?<= )[-+?~]?all(?= |\Z)", re.IGNORECASE)
 REDIRECT: Final = re.compile(r"(?<= )redirect=", re.IGNORECASE)
 

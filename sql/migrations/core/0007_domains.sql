@@ -7,7 +7,7 @@ ALTER TABLE domains ALTER COLUMN verification_status SET NOT NULL,
   ADD COLUMN dns_ttl_observed INTEGER, ADD COLUMN dns_verification_error JSONB,
   ADD COLUMN dns_verification_attempts INTEGER NOT NULL DEFAULT 0,
   ADD COLUMN manage_mx BOOLEAN NOT NULL DEFAULT FALSE,    -- the tenant agreed that the apex MX may point at us
-  ADD COLUMN dns_label VARCHAR(16),                       -- T of deliverability.md: opaque name under the platform zone
+  ADD COLUMN dns_label VARCHAR(16),                       -- opaque name under the platform zone
   ADD COLUMN dns_host VARCHAR(50),                        -- rfc2136 or a dns-lexicon name; NULL: the tenant publishes by hand
   ADD COLUMN dns_host_settings JSONB NOT NULL DEFAULT '{}', ADD COLUMN dns_host_secret_id UUID,
   ADD COLUMN updated_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT NOW(),
@@ -58,7 +58,7 @@ CREATE TABLE dns_checks (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id BIGINT NOT NULL REFERENCES tenants(id) ON DELETE CASCADE,
     domain_id BIGINT NOT NULL,
-    record_key VARCHAR(20) NOT NULL,             -- key of deliverability.md 1.1: own, spf-bounce, dkim-rsa …
+    record_key VARCHAR(20) NOT NULL,             -- own, spf-bounce, dkim-rsa …
     record_type VARCHAR(20) NOT NULL,            -- OWNERSHIP MX SPF DKIM DMARC PTR A AAAA CNAME MTA_STS TLS_RPT
     record_name VARCHAR(255) NOT NULL,
     verdict VARCHAR(10) NOT NULL CHECK (verdict IN ('pass','fail','unknown')),

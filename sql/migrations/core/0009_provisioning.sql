@@ -56,7 +56,7 @@ CREATE TABLE provisioning_attempts (
 );
 CREATE INDEX idx_provisioning_attempts_tenant ON provisioning_attempts (tenant_id, step_id);
 
--- Calls that cost money or cannot be undone: one row per order, found again by its token (hostwinds.md section 9).
+-- Calls that cost money or cannot be undone: one row per order, found again by its token.
 -- 'calling' is entered at most once per arming; an arming is the first time, or an operator's "was not created".
 CREATE TABLE provider_orders (
     id BIGSERIAL PRIMARY KEY,
