@@ -161,6 +161,8 @@ async def test_a_worker_that_was_given_up_changes_nothing(pool) -> None:
         assert await jobs.heartbeat(conn, "w1", [zombie]) == set()
         assert await jobs.fail(conn, "w1", zombie, "late") is None
         assert await jobs.finish(conn, "w2", [job]) == set()
+        assert await jobs.heartbeat(conn, "w2", [job]) == set()
+        assert await jobs.fail(conn, "w2", job, "not mine") is None
         assert await jobs.finish(conn, "w1", [job]) == {job.id}
     assert await status(pool, job.id) == ("completed", ["crashed", "completed"])
 
