@@ -7,7 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from flows.resources import resources
 from sandbox.hostwinds.faults import BAD_REPLY, LABEL, MONEY
+from sql import provider_orders
+from sql.session import as_orchestrator
 from tests.support.emulator import Emulated, until
 from tests.support.product import Customer, Product, blocked, killed, started
 
@@ -358,3 +361,19 @@ async def until_free(product: Product) -> None:
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     await asyncio.to_thread(until, lambda: not product.rows(held), "the lock of a dead process is free")
+
+
+async def test_what_shows_before_an_order_armed_again_is_taken_and_not_ordered(product: Product) -> None:
+    """An operator said that nothing was made, and the server comes all the same."""
+    customer = product.sign_up()
+    product.hostwinds.admin.fault("late_effect", action="add_instance", seconds=3600)
+    product.configure(HOSTWINDS__LISTED_WINDOW_MINUTES="0")
+    await product.onboard(customer)
+    order = product.order_of(customer)
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        assert await provider_orders.decide(conn, order["id"], decision="not_created", actor="operator:test")
+    product.hostwinds.admin.advance(3601)
+    product.hostwinds.admin.settle()
+    await product.onboard(customer)
+    assert ended(product, customer) == (*WAITS, "fulfilled")
+    assert (arrived(product.hostwinds), product.hostwinds.bought()) == (1, 1)
