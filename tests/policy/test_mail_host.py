@@ -118,6 +118,7 @@ def test_nothing_is_relayed_but_for_those_who_logged_in() -> None:
     assert "\nmynetworks = 127.0.0.0/8\n" in main
     assert "\nsmtpd_sasl_auth_enable = no\n" in main
     assert "permit_mynetworks" not in main
+    assert "\ndisable_vrfy_command = yes\n" in main
 
 
 def test_both_submission_ports_carry_every_guard() -> None:
