@@ -99,6 +99,12 @@ async def test_a_dispute_that_is_won_restores_without_a_second_month(pool, tenan
     assert (won.subscription_status, won.expires_at) == ("active", datetime(2026, 12, 30, tzinfo=UTC))
 
 
+async def test_a_dispute_told_again_after_it_was_won_changes_nothing(pool, tenant) -> None:
+    dispute = event(tenant, "disputed", at=END)
+    recorded = await told(pool, event(tenant), dispute, event(tenant, "succeeded", at=END + DAY), dispute)
+    assert (recorded.changed, recorded.payment.status, recorded.subscription_status) == (False, "succeeded", "active")
+
+
 async def test_another_payment_does_not_hide_an_open_dispute(pool, tenant) -> None:
     await told(pool, event(tenant), event(tenant, "disputed", at=END))
     recorded = await told(pool, event(tenant, at=END + DAY, stripe_payment_id="pi_2"))

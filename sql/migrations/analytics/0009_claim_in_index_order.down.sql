@@ -1,3 +1,19 @@
+DROP FUNCTION job_tenants(text, int, uuid, uuid, int);
+CREATE FUNCTION job_tenants(p_queue text, p_priority int, after uuid, most int) RETURNS uuid[] LANGUAGE sql STABLE AS $$
+  WITH RECURSIVE walk(tenant) AS (
+    (SELECT coalesce(tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) FROM jobs
+      WHERE queue_name = p_queue AND priority = p_priority AND status = 'queued'
+        AND coalesce(tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) > after
+      ORDER BY coalesce(tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) LIMIT 1)
+    UNION ALL
+    SELECT (SELECT coalesce(j.tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) FROM jobs j
+             WHERE j.queue_name = p_queue AND j.priority = p_priority AND j.status = 'queued'
+               AND coalesce(j.tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) > walk.tenant
+             ORDER BY coalesce(j.tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) LIMIT 1)
+      FROM walk WHERE walk.tenant IS NOT NULL)
+  SELECT array_agg(tenant) FROM (SELECT tenant FROM walk WHERE tenant IS NOT NULL LIMIT most) w
+$$;
+
 CREATE OR REPLACE FUNCTION job_claim(p_queues text[], p_worker text, p_limit int, p_lease interval DEFAULT '60 seconds')
 RETURNS SETOF jobs LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -42,3 +58,6 @@ BEGIN
     EXIT WHEN wanted <= 0;
   END LOOP;
 END $$;
+
+REVOKE EXECUTE ON FUNCTION job_tenants FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION job_tenants TO penguin_orchestrator;
