@@ -3,11 +3,21 @@
 import base64
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.support import world
 from tests.support.world import BARE, DONE, TEMPLATE, Lab, Tenant
+
+LONGEST_SECONDS = 1800  # of a test with all that it is the first to need, on a machine that others load
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.sandbox)
+            item.add_marker(pytest.mark.timeout(LONGEST_SECONDS))
 
 
 @pytest.fixture(scope="session")
