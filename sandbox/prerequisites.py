@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandbox.commands import CommandFailed, attempt, run
 from sandbox.state import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
 
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
@@ -23,6 +28,9 @@ PROGRAMS = {
 }
 # A host takes about eight; at the usual 128 for all of root the next one dies without a word.
 INOTIFY_LIMIT, INOTIFY_WANTED = Path("/proc/sys/fs/inotify/max_user_instances"), 1024
+# Peers of the tests on loopback; a world has its own in its images and does not need them.
+TEST_PROGRAMS = {"sshd": "openssh-server", "knotd": "knot"}
+START_GUARD = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
 
@@ -35,9 +43,9 @@ class Lack:
     cure: str
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: Mapping[str, str] | None = None) -> list[str]:
     """List the Debian packages that are still to be installed."""
-    needed = {package for program, package in PROGRAMS.items() if not shutil.which(program, path=_search_path())}
+    needed = {package for program, package in (programs or PROGRAMS).items() if not shutil.which(program, path=_search_path())}
     if not ARCHIVE_KEYS.exists():
         needed.add("debian-archive-keyring")
     return sorted(needed)
@@ -61,14 +69,29 @@ def lacks() -> list[Lack]:
 
 
 def install() -> None:
-    """Install the missing packages by apt; needs root, raises CommandFailed."""
-    packages = missing_packages()
+    """Install the missing packages by apt, starting none of their services; needs root, raises CommandFailed."""
+    packages = missing_packages({**PROGRAMS, **TEST_PROGRAMS})
     if not packages:
         return
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run("apt-get", "update", "-q", timeout_seconds=INSTALL_LIMIT_SECONDS, env=env)
     words = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
-    run(*words, timeout_seconds=INSTALL_LIMIT_SECONDS, env=env)
+    with _services_not_started():
+        run(*words, timeout_seconds=INSTALL_LIMIT_SECONDS, env=env)
+
+
+@contextmanager
+def _services_not_started() -> Generator[None]:
+    """Forbid packages to start services, unless this machine has a rule of its own."""
+    if START_GUARD.exists():
+        yield
+        return
+    START_GUARD.write_text("#!/bin/sh\nexit 101\n")
+    START_GUARD.chmod(0o755)
+    try:
+        yield
+    finally:
+        START_GUARD.unlink()
 
 
 def raise_limits() -> str | None:

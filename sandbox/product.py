@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.environment import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from sandbox.world import World
 
@@ -66,7 +66,7 @@ class Product:
             )  # fmt: skip
 
     @contextmanager
-    def serving(self) -> Iterator[subprocess.Popen[str]]:
+    def serving(self) -> Generator[subprocess.Popen[str]]:
         """Everything of single-machine mode for as long as this block lasts."""
         log = self.folder / "serve.log"
         log.write_text("")
