@@ -148,13 +148,18 @@ def _reachable_binaries(folder: Path, binaries: Path) -> Path:
             "or set PENGUINMAILS_DATABASE__EMBEDDED_DIR to a folder below /var/lib"
         )
     with _start_lock(folder):
-        copy = folder / WHEEL_SERVER
+        copy = folder / f"server-{int(binaries.stat().st_mtime)}"  # another wheel, another copy
+        site, inside = binaries.parents[2], binaries.relative_to(binaries.parents[2])
         if not copy.exists():
-            partial = folder / f"{WHEEL_SERVER}.partial"
+            partial = copy.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(binaries.parent, partial, symlinks=True)
+            shutil.copytree(binaries.parent, partial / inside.parent, symlinks=True)
+            # A wheel keeps the libraries it brings beside its package; the programs look for them there.
+            libraries = site / f"{inside.parts[0]}.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, partial / libraries.name, symlinks=True)
             partial.rename(copy)
-    return copy / "bin"
+    return copy / inside
 
 
 def _may_enter(account: str, path: Path) -> bool:

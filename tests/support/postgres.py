@@ -81,7 +81,7 @@ def cloned(server: Server, template: str) -> Iterator[str]:
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _with_template(server: Server) -> Server:
+def with_template(server: Server) -> Server:
     """Both targets in one database, the way a small installation has them."""
     server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
 
@@ -98,7 +98,7 @@ def _with_template(server: Server) -> Server:
 @pytest.fixture(scope="session")
 def embedded_server() -> Iterator[Server]:
     with running_server("embedded") as server:
-        yield _with_template(server)
+        yield with_template(server)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +108,7 @@ def debian_server() -> Iterator[Server]:
             pytest.fail(f"PENGUINMAILS_TEST_PG15=1, but {DEBIAN_BINARIES} is not there: apt-get install postgresql-15")
         pytest.skip(f"no PostgreSQL 15 at {DEBIAN_BINARIES}: apt-get install postgresql-15")
     with running_server("debian", DEBIAN_BINARIES) as server:
-        yield _with_template(server)
+        yield with_template(server)
 
 
 @pytest.fixture(params=["embedded_server", "debian_server"])
