@@ -45,7 +45,8 @@ class Lack:
 
 def missing_packages(programs: Mapping[str, str] | None = None) -> list[str]:
     """List the Debian packages that are still to be installed."""
-    needed = {package for program, package in (programs or PROGRAMS).items() if not shutil.which(program, path=_search_path())}
+    wanted = (programs or PROGRAMS).items()
+    needed = {package for program, package in wanted if not shutil.which(program, path=_search_path())}
     if not ARCHIVE_KEYS.exists():
         needed.add("debian-archive-keyring")
     return sorted(needed)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flows.outcomes import Done, Outcome, Refused, Waiting
 from flows.policy import names
 from flows.policy.limits import PlanLimits, Wanted, admit
+from flows.policy.mail_host import LOCAL_PART
 from flows.resources import Resources
 from flows.settings import Settings
 from flows.steps import step
@@ -23,6 +24,7 @@ from sql.tenants import Tenant
 PAYING = frozenset({"active", "trialing"})
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 LABEL_LENGTH = 10
+POSTMASTER = "postmaster"
 
 
 class Infrastructure(BaseModel):
@@ -81,6 +83,16 @@ def objections(
         found.append("the tenant has no domain; add a row to domains")
     found += [f"{name} is verified by another tenant" for name in taken]
     found += [f"{local}@{host} is outside the tenant's domains" for local, host in by_address if host not in by_domain]
+    found += [
+        f"{local}@{host}: a mailbox name holds letters, digits and . _ ' = & - and begins with a letter or digit"
+        for local, host in by_address
+        if not LOCAL_PART.fullmatch(local)
+    ]
+    found += [
+        f"{POSTMASTER}@{host} is ours on every domain: it is not to be ordered"
+        for local, host in by_address
+        if local == POSTMASTER
+    ]
     wanted = Wanted(servers=1, ips=wish.ips, domains=len(by_domain), mailboxes=len(by_address))
     limits = PlanLimits.from_json(plan_limits(tenant))
     return found + [refusal.sentence for refusal in (admit(limits, wanted) if tenant.plan_name else ())]

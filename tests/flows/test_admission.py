@@ -48,6 +48,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("outside", {"mailboxes": ["anna@beta.example"]}, "anna@beta.example is outside the tenant's domains"),
     ("subdomain", {"mailboxes": ["anna@sub.acme.example"]}, "is outside the tenant's domains"),
     ("bad mailbox", {"mailboxes": ["anna..b@acme.example"]}, "part before the @"),
+    ("no name of a host's mailbox", {"mailboxes": ["an!na@acme.example"]}, "an!na@acme.example: a mailbox name holds"),
+    ("ours", {"mailboxes": ["postmaster@acme.example"]}, "postmaster@acme.example is ours"),
     ("no address", {"mailboxes": ["anna"]}, "has no @"),
     ("odd settings", {"settings": {"infrastructure": {"ips": 0}}}, "tenants.settings.infrastructure"),
     ("settings of no shape", {"settings": {"infrastructure": [1]}}, "tenants.settings.infrastructure"),

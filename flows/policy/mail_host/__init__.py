@@ -4,6 +4,7 @@ from flows.policy.convergence import Desired
 from flows.policy.mail_host import caps, certificates, dovecot, network, opendkim, postfix
 from flows.policy.mail_host.certificates import csr_script
 from flows.policy.mail_host.nouns import (
+    LOCAL_PART,
     DailyCaps,
     DkimSigner,
     HostMailbox,
@@ -15,6 +16,7 @@ from flows.policy.mail_host.nouns import (
 from flows.policy.mail_host.packages import PACKAGES
 
 __all__ = [
+    "LOCAL_PART",
     "PACKAGES",
     "DailyCaps",
     "DkimSigner",
