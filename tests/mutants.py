@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -136,19 +137,30 @@ def run(mutants: Sequence[Mutant]) -> int:
         flows = any("tests/flows" in test for mutant in mutants for test in mutant.tests)
         with prefect_server(flows, Path(name) / "prefect") as address:
             environment = clean() | address
-            every = sorted({test for mutant in mutants for test in mutant.tests})
-            code, said = tested(tree, every, environment)
-            if code != 0:
-                print(said[-2000:])
+            if not green(mutants, tree, environment):
                 print("without a mutant the tests are not green: nothing can be told")
                 return 1
-            missed = 0
-            for mutant in mutants:
-                noticed, test = outcome(mutant, tree, environment)
-                missed += not noticed
-                print(f"{'red ' if noticed else 'FAIL'}  {mutant.group:<14} {mutant.guard:<62} {test}", flush=True)
-    print(f"{len(mutants) - missed} of {len(mutants)} guards are held by a test")
-    return 1 if missed else 0
+            held = [shown(mutant, tree, environment) for mutant in mutants]
+    print(f"{sum(held)} of {len(held)} guards are held by a test")
+    return 0 if all(held) else 1
+
+
+def green(mutants: Sequence[Mutant], tree: Path, environment: Mapping[str, str]) -> bool:
+    """Whether the named tests pass as the tree stands; each ring in a process of its own, as `make test` has it."""
+    every = sorted({test for mutant in mutants for test in mutant.tests})
+    for _, ring in groupby(every, key=lambda test: test.split("/")[1]):
+        code, said = tested(tree, [*ring], environment)
+        if code != 0:
+            print(said[-2000:])
+            return False
+    return True
+
+
+def shown(mutant: Mutant, tree: Path, environment: Mapping[str, str]) -> bool:
+    """One line of the table."""
+    noticed, test = outcome(mutant, tree, environment)
+    print(f"{'red ' if noticed else 'FAIL'}  {mutant.group:<14} {mutant.guard:<62} {test}", flush=True)
+    return noticed
 
 
 def main(words: list[str]) -> int:
