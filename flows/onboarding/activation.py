@@ -1,13 +1,14 @@
 """Say that everything is true: statuses, and the events the tenant is shown."""
 
-from flows.onboarding.plans import estate_of
+from flows.onboarding.plans import Estate, estate_of
+from flows.onboarding.proof import is_fresh
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.lifecycle import DomainStatus, InstanceStatus, MailboxStatus, allowed_from
-from flows.policy.verdict import Truth
 from flows.resources import Resources
 from flows.runs import actor, instance_of
 from flows.steps import step
 from sql import delivery_proofs, email_accounts, infrastructure_events, vps_instances
+from sql.domains import Domain
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 
@@ -19,15 +20,17 @@ async def ensure_active(r: Resources, run: Run) -> Outcome:
     estate = await estate_of(r, run)
     async with as_orchestrator(r.pool) as conn:
         proofs = await delivery_proofs.proofs_of(conn, run.tenant_id)
-        proven = {proof.domain_id for proof in proofs if proof.verdict == Truth.PASS}
+        fresh = {(proof.domain_id, proof.smtp_ip_address_id, proof.receiver) for proof in proofs if is_fresh(r, proof)}
         lacking = [
             domain.domain_name
             for domain in estate.domains
-            if domain.id not in proven or domain.verification_status != DomainStatus.VERIFIED
+            if domain.verification_status != DomainStatus.VERIFIED or not paths(r, estate, domain) <= fresh
         ]
         if lacking:
             return Waiting(
-                "operator", f"not verified or not proven: {', '.join(lacking)}; python -m flows retry {run.id}"
+                "operator",
+                f"not verified, or not proven of late: {', '.join(lacking)};"
+                f" python -m flows retry {run.id} --from verify_dns",
             )
         for box in await email_accounts.list_mailboxes(conn, run.tenant_id):
             await email_accounts.move(
@@ -43,3 +46,11 @@ async def ensure_active(r: Resources, run: Run) -> Outcome:
                 details={"domains": [domain.domain_name for domain in estate.domains]},
             )  # fmt: skip
     return Done({"active": True})
+
+
+def paths(r: Resources, estate: Estate, domain: Domain) -> set[tuple[int, int, str]]:
+    """Domain, address and receiver of every canary that must have passed; a LookupError when nobody receives one."""
+    receivers = r.settings.mail.proof_receivers
+    if not receivers:
+        raise LookupError("mail.proof_receivers is empty: nothing can be proven")
+    return {(domain.id, estate.sends_from[domain.id].id, receiver.address) for receiver in receivers}
