@@ -4,19 +4,19 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from sql.provisioning import Run, get_run
+from sql.provisioning import LOCK_FREE, Run, get_run
 
 
 async def rearm_run(conn: AsyncConnection, run_id: UUID, *, from_ordinal: int | None) -> Run | None:
-    """Counters to zero, steps from `from_ordinal` on to pending; None when the run has ended for good."""
+    """Counters to zero, steps from `from_ordinal` on to pending; None when the run has ended or a process is at it."""
     cursor = await conn.execute(
-        """
-        UPDATE provisioning_runs SET starts = 0, idle_starts = 0, cancel_requested_at = NULL, deadline_at = NULL,
+        f"""
+        UPDATE provisioning_runs r SET starts = 0, idle_starts = 0, cancel_requested_at = NULL, deadline_at = NULL,
                status = CASE WHEN status = 'running' THEN status ELSE 'pending' END,
-               wait_reason = NULL, wait_detail = NULL, resume_at = NULL, finished_at = NULL,
+               wait_reason = NULL, wait_detail = NULL, last_wait_reason = NULL, resume_at = NULL, finished_at = NULL,
                updated_at = clock_timestamp()
-         WHERE id = %s AND status IN ('pending', 'running', 'waiting', 'failed')
-        """,
+         WHERE id = %s AND status IN ('pending', 'running', 'waiting', 'failed') AND {LOCK_FREE}
+        """,  # noqa: S608  literals of this package
         [run_id],
     )
     if cursor.rowcount == 0:

@@ -7,8 +7,9 @@ import typer
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.presets import SHIPPED
 from flows.resources import analytics_dsn, core_dsn, settings
-from sql import migrate, policy_presets
+from sql import migrate, migration_doctor, policy_presets
 from sql.migration_files import TARGETS, Refused, Target
+from sql.new_migration import write_migration
 from sql.session import as_orchestrator, open_pool
 
 app = typer.Typer(no_args_is_help=True, help="Bring the databases to the schema of sql/migrations, or look at them.")
@@ -117,3 +118,43 @@ def baseline(
 async def _baseline(target: Target, version: int, *, dry_run: bool) -> None:
     for item in await migrate.baseline(await migration_dsn(target), target, version, dry_run=dry_run):
         out.print(f"{item.label} recorded", markup=False)
+
+
+@app.command()
+def verify() -> None:
+    """Climb, go all the way back and climb again in scratch databases; every version must look the same both ways."""
+    guarded(_verify())
+
+
+async def _verify() -> None:
+    for target in TARGETS:
+        seen = await migrate.verify(await migration_dsn(target), target)
+        for difference in seen.differences:
+            out.print(f"{target}: {difference}", markup=False)
+        out.print(f"{target}: {seen.versions} versions, {len(seen.differences)} differences")
+        if seen.differences:
+            raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def doctor() -> None:
+    """What would stop a migration or undo its isolation, with the cure of each. Changes nothing."""
+    guarded(_doctor())
+
+
+async def _doctor() -> None:
+    found = [item for target in TARGETS for item in await migration_doctor.doctor(await migration_dsn(target), target)]
+    show_table("findings", ("where", "what", "cure"), [(item.subject, item.problem, item.fix) for item in found])
+    if found:
+        raise typer.Exit(Exit.FAILED)
+    out.print("nothing stands in the way")
+
+
+@app.command()
+def new(target: OneTarget, name: Annotated[str, typer.Argument(help="the table's name")]) -> None:
+    """Write the two files of a new table: isolated, granted and indexed from its first line."""
+    try:
+        for path in write_migration(target_of(target), name):
+            out.print(str(path), markup=False)
+    except Refused as refusal:
+        stop(Exit.REJECTED, str(refusal))
