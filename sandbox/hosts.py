@@ -252,6 +252,10 @@ def _write_identity(tree: Path, plan: HostPlan) -> None:
     (tree / NETWORK_FILE).write_text(network_file(plan.addresses))
     key = tree / "etc/ssh/ssh_host_ed25519_key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key))
+    # Root's user manager stays: else it ends with every logout and the next login waits for that end, which on a
+    # machine with cgroup v1 was seen to take two minutes (processes still around after final SIGKILL).
+    (tree / "var/lib/systemd/linger").mkdir(parents=True, exist_ok=True)
+    (tree / "var/lib/systemd/linger/root").touch()
     if plan.root_password is not None:
         _set_root_password(tree / "etc/shadow", plan.root_password)
 
