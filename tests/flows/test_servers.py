@@ -7,9 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from flows.onboarding.servers import noted_order
 from flows.resources import resources
 from sandbox.hostwinds.faults import BAD_REPLY, LABEL, MONEY
-from sql import provider_orders
+from sql import provider_orders, provisioning
 from sql.session import as_orchestrator
 from tests.support.emulator import Emulated, until
 from tests.support.product import Customer, Product, blocked, killed, started
@@ -247,6 +248,24 @@ async def test_two_processes_race_for_one_tenant_and_one_server_is_bought(produc
     assert [racer.exitcode for racer in racers] == [0, 0, 0]
     assert ended(product, customer) == (*WAITS, "fulfilled")
     assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
+
+
+async def test_two_actors_at_the_same_moment_note_one_order(product: Product) -> None:
+    """Past the run's lock: both have seen no server, and neither can write one yet."""
+    customer = product.sign_up()
+    async with resources() as r:
+        async with as_orchestrator(r.pool) as conn:
+            run = await provisioning.open_or_join_run(
+                conn, tenant_id=customer.pk, kind="onboard", target="", idempotency_key="k", requested_by="test",
+                input={},
+            )  # fmt: skip
+        with psycopg.connect(product.dsn) as other:
+            other.execute("LOCK TABLE vps_instances IN SHARE ROW EXCLUSIVE MODE")
+            actors = [asyncio.create_task(noted_order(r, run)) for _ in range(2)]
+            await asyncio.to_thread(until, lambda: blocked(product.dsn, 2), "both stand before the table")
+        (first, order), (second, same) = await asyncio.gather(*actors)
+    assert (first.token, order.id) == (second.token, same.id)
+    assert len(product.orders_of(customer)) == len(product.rows("SELECT 1 FROM vps_instances")) == 1
 
 
 async def test_two_runs_that_share_an_order_claim_it_once(product: Product) -> None:

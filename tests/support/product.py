@@ -214,13 +214,13 @@ def onboard_in_child(settings: dict[str, str], tenant: UUID) -> None:
     sys.exit(0 if state.is_completed() else 1)
 
 
-def blocked(dsn: str) -> bool:
-    """Whether a statement of the product waits for a lock that a test holds."""
+def blocked(dsn: str, statements: int = 1) -> bool:
+    """Whether so many statements of the product wait for a lock."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         row = conn.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ).fetchone()
-    return row is not None and row[0] > 0
+    return row is not None and row[0] >= statements
 
 
 __all__ = ["Customer", "Product", "blocked", "killed", "started", "until"]
