@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 WAITING_FOR_OPERATOR = 4
 PREPARED = "debian-12-mail"  # the negative controls prove refusals, not installations
+# The host adds the claim to everything that leaves: as whoever controls a sender could.
+FORGE = (
+    "printf '/^Subject:/ PREPEND %s\\n' \"$(cat)\" >/etc/postfix/forge"
+    " && postconf -e smtp_header_checks=pcre:/etc/postfix/forge && postfix reload && postqueue -f"
+)
 AUTHENTICATION = re.compile(rb"^(authentication-results|received|dkim-signature|return-path):", re.IGNORECASE)
 
 
@@ -253,8 +258,8 @@ def forged_results(demo: Demo, domain: str) -> None:
         demo.world.dns_update(domain, replace=[(absolute(name), "TXT", ["v=DKIM1; k=ed25519; p=" + "A" * 43 + "="])])
     demo.world.zones.flush(domain)
     claim = f"Authentication-Results: mx.bigmail.example; spf=pass; dkim=pass header.d={domain}; dmarc=pass"
-    receiver.rules([{"match": {"sender": f"@{domain}"}, "action": f"PREPEND {claim}"}])
-    demo.world.exec(demo.host_of(domain), "postqueue -f")
+    receiver.clear()
+    demo.world.exec(demo.host_of(domain), FORGE, claim.encode())
     demo.go_on(domain)
 
 
