@@ -1,52 +1,28 @@
 """A back end that knows nothing but a tenant's id: Prefect's API takes it, a worker does the rest."""
 
-import time
 from collections.abc import Generator
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 
-from sandbox.product import Product, end
-from tests.support.world import PATIENCE_SECONDS, Lab
+from sandbox.product import end
+from tests.support.world import Lab
 from tests.support.world_prefect import ask, ended, start
-
-PORT = 4300
-API = f"http://127.0.0.1:{PORT}/api"
 
 
 @pytest.fixture(scope="module")
 def with_worker(quiet: Lab) -> Generator[Lab]:
-    """The installation in worker mode: a Prefect server of its own, everything installed into it, one worker."""
-    settings = {name: value for name, value in quiet.product.environment.items() if name.startswith("PENGUINMAILS_")}
-    product = Product(
-        quiet.world, name="worker", settings={**settings, "PREFECT_API_URL": API, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    )
-    lab = Lab(quiet.world, product, quiet.dsn, quiet.arguments)
-    server = product.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT))
+    """The second installation in worker mode: everything installed into its Prefect server, and one worker."""
+    installed = quiet.flows("install")
+    assert installed.code == 0, installed.said
+    worker = quiet.product.start(
+        "prefect", "worker", "start", "--pool", "penguin",
+        PENGUINMAILS_ROOT=str(Path.cwd()), PREFECT_WORKER_QUERY_SECONDS="2",
+    )  # fmt: skip
     try:
-        await_health(lab)
-        installed = lab.flows("install")
-        assert installed.code == 0, installed.said
-        worker = product.start("prefect", "worker", "start", "--pool", "penguin", PENGUINMAILS_ROOT=str(Path.cwd()))
-        try:
-            yield lab
-        finally:
-            end(worker)
+        yield quiet
     finally:
-        end(server)
-        lab.tables.close()
-
-
-def await_health(lab: Lab) -> None:
-    """Until the Prefect server answers."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return ask(lab, "/health")
-        except (URLError, ConnectionError):
-            assert time.monotonic() < deadline, "the Prefect server does not answer"
-            time.sleep(0.3)
+        end(worker)
 
 
 def test_a_tenant_id_is_all_a_back_end_sends(with_worker: Lab) -> None:

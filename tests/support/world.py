@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -34,7 +35,10 @@ SETTINGS = {
     TEMPLATE: PREPARED,
     "PENGUINMAILS_HOSTWINDS__MAX_CREATES_PER_DAY": "100",
     "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
 }
+SECOND_PORT = 4300
 PATIENCE_SECONDS = 400.0  # of a command; generous, for other work may share the machine
 DONE, FAILED, WAITING, FOR_OPERATOR, REJECTED = 0, 1, 3, 4, 5
 
@@ -249,28 +253,43 @@ def at_once(*works: Callable[[], None]) -> None:
 
 @contextmanager
 def second_installation(lab: Lab, name: str, sealing_key: str) -> Generator[Lab]:
-    """Another installation in the same world, with a database of its own: no sweep of `serve` looks into it."""
+    """Another installation in the same world: a database and a Prefect server of its own, no sweep, no automation."""
     lab.tables.execute(f'CREATE DATABASE "{name}"')  # pyright: ignore[reportArgumentType, reportCallIssue]  a literal of ours
     dsn = lab.dsn.replace("/penguinmails?", f"/{quote(name)}?")
     settings: Mapping[str, str] = {
         **SETTINGS,
         "PENGUINMAILS_DATABASE__CORE_DSN": dsn,
         "PENGUINMAILS_SEALING__KEYS": json.dumps({"k1": sealing_key}),
+        "PREFECT_API_URL": f"http://127.0.0.1:{SECOND_PORT}/api",
     }
     product = Product(lab.world, name=name, settings=settings)
     other = Lab(lab.world, product, dsn, lab.arguments)
     other.starter = product.folder / "starter.sock"
+    prefect = product.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(SECOND_PORT))
     starter = product.start("tests.support.killing_starter", str(other.starter))
     try:
-        while not other.starter.exists():
-            assert starter.poll() is None, (product.folder / "commands.log").read_text()
-            time.sleep(0.1)
+        _await(other.starter.exists)
         migrated = other.flows("migrate", "up")
         assert migrated.code == 0, migrated.said
+        _await(lambda: _answers(other))
         yield other
     finally:
         end(starter)
+        end(prefect)
         other.tables.close()
+
+
+def _await(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it did not come up"
+        time.sleep(0.2)
+
+
+def _answers(lab: Lab) -> bool:
+    """Whether the Prefect server of an installation takes connections."""
+    with lab.world.enter_control(), socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", SECOND_PORT)) == 0
 
 
 def why_not() -> str:
