@@ -1,20 +1,18 @@
 """What every ring shares: real databases, a clean environment, and nothing that phones home."""
 
+import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 # Before anything imports Prefect, which reads its settings once. A developer's own settings never reach a test.
 for name in [name for name in os.environ if name.startswith(("PENGUINMAILS_", "PREFECT_"))]:
     if not name.startswith(("PENGUINMAILS_SANDBOX__", "PENGUINMAILS_TEST_")):
         del os.environ[name]
-PREFECT_HOME = Path(tempfile.mkdtemp(prefix="penguin-prefect-"))
+PREFECT_HOME = tempfile.mkdtemp(prefix="penguin-prefect-")
+atexit.register(shutil.rmtree, PREFECT_HOME, ignore_errors=True)  # after Prefect's own last words, which write there
 os.environ |= {
-    "PREFECT_HOME": str(PREFECT_HOME),
+    "PREFECT_HOME": PREFECT_HOME,
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "DO_NOT_TRACK": "1",
@@ -26,10 +24,3 @@ pytest_plugins = [
     "tests.support.emulator",
     "tests.support.product",
 ]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Prefect's folder goes with the session."""
-    yield
-    shutil.rmtree(PREFECT_HOME, ignore_errors=True)
