@@ -21,11 +21,11 @@ CAPS = "/etc/penguin/caps.json"
 def logins(lab: Lab, acme: Tenant) -> dict[str, tuple[str, str]]:
     """Address and password of each mailbox, opened from the sealed store."""
     addresses = [f"{local}@{acme.domain}" for local in ("anna", "bert", "postmaster")]
-    paths = [f"mailbox/{address}" for address in addresses]
-    ran = lab.python("tests.support.world_product", "secret", str(acme.id), *paths)
+    keys = [f"{acme.id}:mailbox/{address}" for address in addresses]
+    ran = lab.python("tests.support.world_product", "secret", *keys)
     assert ran.code == 0, ran.said
     opened = json.loads(ran.out)
-    return {address.partition("@")[0]: (address, opened[f"mailbox/{address}"]) for address in addresses}
+    return {address.partition("@")[0]: (address, opened[f"{acme.id}:mailbox/{address}"]) for address in addresses}
 
 
 def provider_password(lab: Lab, tenant: Tenant) -> str:

@@ -1,6 +1,6 @@
 """Doors into the product that none of its commands opens; run as a module in the control room, answers in JSON.
 
-`converge TENANT`: one converge of the mail host. `secret TENANT_ID PATH …`: sealed secrets of a tenant, opened.
+`converge TENANT`: one converge of the mail host. `secret TENANT_ID:PATH …`: sealed secrets, opened.
 """
 
 import asyncio
@@ -28,11 +28,14 @@ async def converged(tenant_uuid: str) -> list[str]:
         return list(await converge(r, await instance_of(r, run), mail_host.desired(await desired_host(r, run))))
 
 
-async def opened(tenant_id: str, *paths: str) -> dict[str, str]:
-    """Secrets in the clear, by path."""
+async def opened(*keys: str) -> dict[str, str]:
+    """Secrets in the clear, by the keys they were asked for."""
     async with resources() as r:
-        found = {path: await vault.fetch_sure(r, tenant_id=int(tenant_id), path=path) for path in paths}
-    return {path: secret.get_secret_value() for path, secret in found.items()}
+        halves = {key: key.split(":", 1) for key in keys}
+        found = {
+            key: await vault.fetch_sure(r, tenant_id=int(tenant), path=path) for key, (tenant, path) in halves.items()
+        }
+    return {key: secret.get_secret_value() for key, secret in found.items()}
 
 
 if __name__ == "__main__":
