@@ -52,7 +52,7 @@ class Panel:
         """Log in with the password of the API; None while nobody answers."""
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        with self.world.enter_control(), suppress(OSError, paramiko.SSHException):
+        with self.world.enter_control(), suppress(OSError, EOFError, paramiko.SSHException):
             address, password = row["main_ip"], row["password"]
             client.connect(
                 address, username="root", password=password, timeout=3, allow_agent=False, look_for_keys=False
