@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 
 from flows.resources import Resources
-from sql import provisioning, tenants
+from sql import tenants
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 
@@ -43,9 +43,3 @@ async def _start(deployment: str, parameters: dict[str, str], *, idempotency_key
         deployment, parameters=parameters, idempotency_key=idempotency_key, timeout=0, as_subflow=False,
         tags=[f"tenant:{tenant}"],
     )  # fmt: skip
-
-
-async def waiting_runs(r: Resources, limit: int) -> list[Run]:
-    """Take the runs that are due: waits whose time has come, and runs whose process died."""
-    async with as_orchestrator(r.pool) as conn:
-        return await provisioning.claim_due_runs(conn, limit)

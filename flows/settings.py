@@ -178,7 +178,7 @@ class MailSettings(Group):
     """At least one, else nothing can become active."""
     arrival_wait_seconds: float = 30
     """How long a run stays for its canary before it ends to wait."""
-    proof_max_age_hours: float = 24
+    proof_max_age_hours: float = Field(default=24, gt=0)
     """A proof older than this is made again."""
 
 
