@@ -40,15 +40,18 @@ def start_emulator(state: State, api_key: str) -> None:
     words = [sys.executable, "-m", "sandbox.hostwinds", "--listen", f"{CONTROL}:{API_PORT}"]
     words += ["--hosts", str(state.folder), "--admin", str(admin_socket(state)), "--key-file", str(folder / "api-key")]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    nowhere = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    streams = [(os.POSIX_SPAWN_DUP2, nowhere, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+    # It begins when it is noted: were we killed before, its input would end and so would it.
+    go, start = os.pipe()
+    held = ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *words]
+    streams = [(os.POSIX_SPAWN_DUP2, go, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
     env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(CHECKOUT)}
     state.note("process", NAME, pid=0, started=0)
-    started = process(os.posix_spawn(sys.executable, words, env, file_actions=streams, setsid=True))
+    started = process(os.posix_spawn("/bin/sh", held, env, file_actions=streams, setsid=True))
     if started:
         state.note("process", NAME, pid=started.pid, started=started.started)
-    os.close(log)
-    os.close(nowhere)
+        os.write(start, b"go\n")
+    for descriptor in (log, go, start):
+        os.close(descriptor)
     deadline = time.monotonic() + START_LIMIT_SECONDS
     while not admin_socket(state).exists():
         if time.monotonic() > deadline or not (started and started.alive()):
