@@ -4,9 +4,9 @@ from flows.commands.install import prepare_environment
 
 prepare_environment()  # before anything imports Prefect
 
-import typer  # noqa: E402
+import typer  # noqa: E402  after the line above on purpose
 
-from flows.commands import doctor, install, migrate, onboarding, orders, secrets_of  # noqa: E402
+from flows.commands import doctor, install, migrate, onboarding, orders, secrets_of  # noqa: E402  likewise
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 usage · 3 waiting, comes back by itself · 4 waiting for an operator · "

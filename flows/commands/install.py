@@ -77,7 +77,7 @@ def serve(
     os.environ.update({key: value for key, value in SERVER_ENVIRONMENT.items() if key not in os.environ})
     os.environ.setdefault("PREFECT_API_URL", f"http://{host}:{port}/api")
     # Prefect reads its settings at import: the environment must be complete before this line.
-    from flows.serving import serve_all  # noqa: PLC0415
+    from flows.serving import serve_all  # noqa: PLC0415  see the line above
 
     address = urlsplit(os.environ["PREFECT_API_URL"])
     guarded(serve_all(address.hostname or host, address.port or port))
