@@ -47,7 +47,7 @@ RULES: Final = (
     Rule("jobs_completed", "analytics", "jobs", "r.status = 'completed' AND r.completed_at < %(before)s"),
     Rule("jobs_failed", "analytics", "jobs", "r.status IN ('failed', 'cancelled') AND r.updated_at < %(before)s"),
     Rule("job_logs", "analytics", "job_logs", "r.created_at < %(before)s"),
-    Rule("notifications", "analytics", "notifications", "coalesce(r.expires_at, r.created_at) < %(before)s"),
+    Rule("notifications", "analytics", "notifications", "r.expires_at < now() OR r.created_at < %(before)s"),
     Rule("system_notifications", "analytics", "system_notifications", "r.is_resolved AND r.resolved_at < %(before)s"),
     Rule(
         "dns_checks",

@@ -64,8 +64,31 @@ DNS_STATUS: Final = Preset(
     },
 )
 CANARY: Final = Preset("thresholds", "canary", 1, {"cap_per_day": 20})
+RETENTION: Final = Preset(
+    "retention",
+    "standard",
+    1,
+    {  # days, by the name of a rule in sql/retention.py
+        "email_opens": 90,
+        "email_clicks": 90,
+        "email_bounces": 180,
+        "email_replies": 180,
+        "email_complaints": 180,
+        "warmup_interactions": 180,
+        "jobs_completed": 7,
+        "jobs_failed": 365,
+        "job_logs": 30,
+        "notifications": 365,
+        "system_notifications": 365,
+        "dns_checks": 90,
+        "delivery_proofs": 90,
+        "blacklist_checks": 730,
+        "infrastructure_events": 730,
+        "reputation_history": 730,
+    },
+)
 
-SHIPPED: Final = (*RAMPS, DNS_STATUS, CANARY)
+SHIPPED: Final = (*RAMPS, DNS_STATUS, CANARY, RETENTION)
 DEFAULT_RAMP: Final[Mapping[str, str]] = {
     "mailbox": "penguin-careful-40",
     "ip": "ip-standard-30",

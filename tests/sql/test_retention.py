@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from flows.policy.presets import RETENTION
 from sql import analytics, retention
 from sql.session import as_orchestrator
 from tests.support.postgres import add_tenant
@@ -48,6 +49,24 @@ async def test_what_no_rollup_has_counted_stays(pool, database) -> None:
     async with as_orchestrator(pool) as conn:
         await analytics.remember(conn, NOW - timedelta(days=92))
     assert await purged(pool, "analytics", email_opens=90) == {"email_opens": 0}
+
+
+def test_the_shipped_preset_has_a_figure_for_every_rule_and_no_other() -> None:
+    assert set(RETENTION.body) == {rule.name for rule in retention.RULES}
+
+
+async def test_a_notification_goes_when_it_has_expired_or_is_a_year_old(pool, database) -> None:
+    run(
+        database,
+        """
+        INSERT INTO notifications (user_id, tenant_id, type, title, message, expires_at, created_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'x', t, 'x', now() + e::interval, now() + c::interval
+          FROM (VALUES ('expired', '-1 hour', '-2 days'), ('young', NULL, '-2 days'), ('old', NULL, '-366 days'),
+                       ('not expired', '1 day', '-2 days')) v(t, e, c)
+        """,
+    )
+    assert await purged(pool, "analytics", notifications=365) == {"notifications": 2}
+    assert run(database, "SELECT title FROM notifications ORDER BY 1") == [("not expired",), ("young",)]
 
 
 async def test_a_rule_without_a_figure_takes_nothing(pool, database) -> None:
