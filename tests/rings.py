@@ -1,6 +1,6 @@
-"""Run the test rings in two lanes side by side and print a count for each; the exit code is that of the worst.
+"""Run the test rings in lanes side by side and print a count for each; the exit code is that of the worst.
 
-The acceptance ring mostly waits for hosts; the others use the second core meanwhile.
+A world mostly waits for its hosts, so there are more lanes than cores have reason to ask for.
 """
 
 import os
@@ -15,7 +15,26 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "var" / "reports"
 NO_TESTS = 5  # pytest's own code
-WAITS = frozenset({"acceptance"})
+LANES = 3
+# Acceptance stories that share a world and the tenants in it, by the name of that world; each other file has its own.
+TOGETHER = {
+    "troubles": ("test_4", "test_5", "test_6", "test_8", "test_9"),
+    "accept": ("test_1", "test_2", "test_3", "test_7"),
+}
+LONGEST_FIRST = ("troubles", "flows", "accept", "test_host_convergence")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one pytest runs: a ring, or those stories of the acceptance ring that share a world."""
+
+    ring: str
+    name: str
+    paths: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        return REPORTS / f"{self.name}.xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +50,51 @@ class Ran:
 def main(rings: list[str]) -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     surroundings = environment()
-    lanes = [[ring for ring in rings if ring not in WAITS], [ring for ring in rings if ring in WAITS]]
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        ran = [one for lane in pool.map(lambda lane: [run(ring, surroundings) for ring in lane], lanes) for one in lane]
+    began = time.monotonic()
+    with ThreadPoolExecutor(LANES) as lanes:
+        ran = list(lanes.map(lambda piece: run(piece, surroundings), in_order(rings)))
     print("\nring         passed  failed  skipped   seconds")
-    for one in ran:
-        print(f"{one.ring:<12} {one.passed:>6}  {one.failed:>6}  {one.skipped:>7}  {one.seconds:>8.1f}")
+    for ring in rings:
+        of_ring = [one for one in ran if one.ring == ring]
+        counts = [sum(getattr(one, word) for one in of_ring) for word in ("passed", "failed", "skipped")]
+        print("{:<12} {:>6}  {:>6}  {:>7}  {:>8.1f}".format(ring, *counts, sum(one.seconds for one in of_ring)))
     passed, failed, skipped = (sum(getattr(one, word) for one in ran) for word in ("passed", "failed", "skipped"))
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - began:.0f} s")
     return max(one.code for one in ran)
 
 
-def run(ring: str, surroundings: dict[str, str]) -> Ran:
-    """One ring to its end; what it printed comes out in one piece."""
-    report = REPORTS / f"{ring}.xml"
-    report.unlink(missing_ok=True)
+def in_order(rings: list[str]) -> list[Piece]:
+    """The pieces of some rings, the longest first, so that no lane is left with one at the end."""
+    pieces = [piece for ring in rings for piece in pieces_of(ring)]
+    rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    return sorted(pieces, key=lambda piece: rank.get(piece.name, len(rank)))
+
+
+def pieces_of(ring: str) -> list[Piece]:
+    if ring != "acceptance":
+        return [Piece(ring, ring, (f"tests/{ring}", *(["tests/test_layout.py"] if ring == "policy" else [])))]
+    groups: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests" / ring).glob("test_*.py")):
+        shared = (world for world, stories in TOGETHER.items() if path.stem[: len("test_0")] in stories)
+        groups.setdefault(next(shared, path.stem), []).append(str(path.relative_to(ROOT)))
+    return [Piece(ring, name, tuple(paths)) for name, paths in groups.items()]
+
+
+def run(piece: Piece, surroundings: dict[str, str]) -> Ran:
+    """One piece to its end; what it printed comes out in one piece."""
+    piece.report.unlink(missing_ok=True)
     began = time.monotonic()
+    world = {"PENGUINMAILS_SANDBOX__WORLD": piece.name} if piece.name in TOGETHER else {}
     done = subprocess.run(
-        command(ring, report), cwd=ROOT, env=surroundings, check=False, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={piece.report}", *piece.paths],
+        cwd=ROOT, env=surroundings | world, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    print(f"\n=== {ring}\n{done.stdout}", flush=True)
-    passed, failed, skipped = counts(report)
+    print(f"\n=== {piece.ring}{'' if piece.name == piece.ring else f' ({piece.name})'}\n{done.stdout}", flush=True)
+    passed, failed, skipped = counts(piece.report)
     code = done.returncode if done.returncode != NO_TESTS else 1
     if failed == 0 and code:
         failed = 1  # it never came to its tests
-    return Ran(ring, code, passed, failed, skipped, time.monotonic() - began)
-
-
-def command(ring: str, report: Path) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", f"tests/{ring}",
-            *(["tests/test_layout.py"] if ring == "policy" else [])]  # fmt: skip
+    return Ran(piece.ring, code, passed, failed, skipped, time.monotonic() - began)
 
 
 def environment() -> dict[str, str]:

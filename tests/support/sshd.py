@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +59,15 @@ class Sshd:
     def drop_sessions(self) -> None:
         """Kill the processes that serve connections; the listener stays."""
         for child in children(self.process.pid):
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(child, signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [deeper for child in map(int, found) for deeper in (*children(child), child)]
 
 
@@ -95,6 +99,8 @@ def running_sshd(folder: Path, public_line: str, *, passwords: bool = True, more
             time.sleep(0.01)
         yield server
     finally:
-        server.drop_sessions()
-        process.kill()
-        process.wait()
+        try:
+            server.drop_sessions()
+        finally:
+            process.kill()
+            process.wait()
