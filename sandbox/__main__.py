@@ -1,4 +1,4 @@
-"""The sandbox's command line: python -m sandbox up | status | down | shell | logs | exec | run | doctor."""
+"""The sandbox's command line: python -m sandbox up | status | down | shell | logs | exec | run | receiver | doctor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sandbox import prerequisites
 from sandbox.commands import CommandFailed
 from sandbox.environment import settings_of
 from sandbox.hosts import NoSuchHost
+from sandbox.manners import MANNERS
 from sandbox.state import DEFAULT_WORLD, State, WorldBusy
 from sandbox.world import NotUp, World
 
@@ -90,6 +91,17 @@ def _run(asked: argparse.Namespace) -> int:
     _replace(["ip", "netns", "exec", info["control_namespace"], *words])
 
 
+def _receiver(asked: argparse.Namespace) -> int:
+    wish = {name: getattr(asked, name) for name in ("sender", "text", "times", "seconds", "above")}
+    try:
+        receiver = _world(asked).receiver(asked.domain)
+    except KeyError:
+        return _say_error(LookupError(f"no receiver {asked.domain!r} in this world"), REFUSED)
+    receiver.behave(asked.manner, **wish)
+    print(f"{asked.domain}: {asked.manner} what comes from {asked.sender or 'anybody'}")
+    return 0
+
+
 def _demo(asked: argparse.Namespace) -> int:
     found = prerequisites.lacks()
     if found:
@@ -162,11 +174,22 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "run a command in the control room, with settings for this world").add_argument(
         "words", nargs=argparse.REMAINDER
     )
+    _manners(command("receiver", _receiver, "tell a receiver how to treat mail from now on"))
     command("demo", _demo, "play the main job: one tenant onboarded, one second run, four that must fail").add_argument(
         "--keep", action="store_true", help="leave the world up afterwards"
     )
     command("doctor", _doctor, "name what this machine lacks").add_argument("--install", action="store_true")
     return parser
+
+
+def _manners(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("domain", help="bigmail.example or livemail.example")
+    parser.add_argument("manner", choices=MANNERS)
+    parser.add_argument("--sender", default="", help="how the envelope sender ends; without it, everybody's")
+    parser.add_argument("--text", help="enhanced code and words of the answer")
+    parser.add_argument("--times", type=int, help="for so many recipients, then it is over")
+    parser.add_argument("--seconds", type=float, help="how long greylisting lasts, or throttling counts over")
+    parser.add_argument("--above", type=int, default=0, help="throttle what comes after so many")
 
 
 def _arguments(parser: argparse.ArgumentParser, **wanted: Any) -> argparse.ArgumentParser:

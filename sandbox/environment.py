@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.network import CONTROL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
         "SSH__ALLOWED_NETWORKS": json.dumps(info["server_networks"]),
         "SSH__WORKER_NETWORKS": json.dumps([f"{CONTROL}/32"]),
         "MAIL__CA_FILE": info["ca_file"],
-        "MAIL__PROOF_RECEIVERS": json.dumps([proof_receiver(receiver) for receiver in info["receivers"]]),
+        # The strict one; whoever wants a proof at every receiver says so (proof_at).
+        "MAIL__PROOF_RECEIVERS": proof_at(info["receivers"][:1]),
         "MAIL_HOST__DNS_UPSTREAM": info["resolver"],
         "MAIL_HOST__CERTIFICATE_ISSUER": "private_ca",
         "MAIL_HOST__PRIVATE_CA_CERT_FILE": info["ca_file"],
@@ -77,6 +81,11 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
         "PENGUINMAILS_SANDBOX__STATE_DIR": info["state_dir"].rpartition("/")[0],
         "PENGUINMAILS_SANDBOX__WORLD": info["world"],
     }
+
+
+def proof_at(receivers: Sequence[dict[str, Any]]) -> str:
+    """The value of the product's setting that names where its proofs go."""
+    return json.dumps([proof_receiver(receiver) for receiver in receivers])
 
 
 def proof_receiver(receiver: dict[str, Any]) -> dict[str, str]:

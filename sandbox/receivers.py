@@ -10,9 +10,10 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from sandbox.hosts import HostPlan, hash_password
+from sandbox.manners import rules_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from email.message import EmailMessage
     from pathlib import Path
 
@@ -44,6 +45,7 @@ class Provider:
     domain: str
     addresses: tuple[IPv4Address, ...]  # one per MX name: mx, mx2, mx3
     password: str = field(repr=False)
+    lenient: bool = False  # files into Junk what fails DMARC, instead of refusing it
 
     @property
     def mx_names(self) -> tuple[str, ...]:
@@ -84,12 +86,28 @@ class Provider:
 
 
 BIGMAIL = ("bigmail", "bigmail.example", ("203.0.113.25", "203.0.113.27", "203.0.113.28"))
+LIVEMAIL = ("livemail", "livemail.example", ("203.0.113.29",))
+REFUSAL = "550 5.7.1 mail from [$client_address] is not taken here: the address stands on our own list"
 
 
 def bigmail(password: str) -> Provider:
     """Make the strict receiver: DMARC's p=reject is obeyed, a listed address is refused at RCPT."""
     host, domain, addresses = BIGMAIL
     return Provider(host, domain, tuple(map(IPv4Address, addresses)), password)
+
+
+def livemail(password: str) -> Provider:
+    """Make the moody receiver: what fails DMARC lands in Junk, and a listed address hears a text of its own."""
+    host, domain, addresses = LIVEMAIL
+    return Provider(host, domain, tuple(map(IPv4Address, addresses)), password, lenient=True)
+
+
+KINDS: Mapping[str, Callable[[str], Provider]] = {"bigmail": bigmail, "livemail": livemail}
+
+
+def providers(passwords: Mapping[str, str]) -> tuple[Provider, ...]:
+    """Make the receivers that have a password, the strict one first: a world may be raised with fewer."""
+    return tuple(kind(passwords[name]) for name, kind in KINDS.items() if name in passwords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,8 @@ class Receiver:
             )
             (tree / "etc/postfix/mailboxes").write_text("".join(f"{person} x\n" for person in people))
             (tree / "etc/postfix/aliases-here").write_text("".join(roles))
+            if provider.lenient:
+                soften(tree)
             folder = tree / "etc/ssl/world"
             folder.mkdir()
             (folder / "host.crt").write_text(issued.certificate)
@@ -151,6 +171,10 @@ class Receiver:
     def clear(self) -> None:
         """Drop all rules."""
         self.rules([])
+
+    def behave(self, manner: str, **wish: Any) -> None:
+        """Treat mail in one of the ways of manners.py, and no other, for the next recipient on."""
+        self.rules(rules_for(manner, **wish))
 
     def messages(self, mailbox: str | None = None, folder: str = "INBOX") -> list[Delivered]:
         """Return what lies in a folder of a mailbox, the oldest first."""
@@ -191,6 +215,16 @@ class Receiver:
         if done.code:
             raise RuntimeError(f"{self.provider.host}: {done.err.decode(errors='replace')[:500]}")
         return done.out
+
+
+def soften(tree: Path) -> None:
+    """Let a receiver accept what fails DMARC and file it into Junk, and word its refusals itself."""
+    milter, postfix = tree / "etc/opendmarc.conf", tree / "etc/postfix/main.cf"
+    milter.write_text(milter.read_text().replace("RejectFailures true", "RejectFailures false"))
+    postfix.write_text(f"{postfix.read_text()}default_rbl_reply = {REFUSAL}\n")
+    (tree / "etc/dovecot/conf.d/99-softness.conf").write_text(
+        "plugin {\n  sieve_before2 = /etc/dovecot/sieve/failures.sieve\n}\n"
+    )
 
 
 def _source_address(message: EmailMessage) -> str:

@@ -26,7 +26,7 @@ from sandbox.network import (
     addresses_of,
 )
 from sandbox.prerequisites import raise_limits
-from sandbox.receivers import Receiver, bigmail
+from sandbox.receivers import KINDS, Receiver, providers
 from sandbox.state import DEFAULT_WORLD, State, write_whole
 from sandbox.teardown import is_whole, take_down
 from sandbox.zones import UpdateKey, Zones, first_zones
@@ -54,8 +54,7 @@ class World:
         self.authority = Authority(state.folder / "certificates")
         self.hosts = NspawnHosts(state, self.network, images)
         self.zones = Zones(self.hosts, self.network, key)
-        providers = (bigmail(passwords["bigmail"]),)
-        self._receivers = {one.domain: Receiver(self.hosts, self.network, one) for one in providers}
+        self._receivers = {one.domain: Receiver(self.hosts, self.network, one) for one in providers(passwords)}
 
     @classmethod
     def up(cls, name: str = DEFAULT_WORLD, *, emulator: bool = True, say: Callable[[str], None] = print) -> World:
@@ -69,7 +68,7 @@ class World:
             if state.left_over or state.folder.exists():
                 say(f"world {name}: removing what an earlier run left")
                 take_down(state, say)
-            world = cls(state, lambda: images, UpdateKey.fresh(), {"bigmail": secrets.token_urlsafe(12)})
+            world = cls(state, lambda: images, UpdateKey.fresh(), {one: secrets.token_urlsafe(12) for one in KINDS})
             world._raise(images, emulator=emulator, say=say)
             return world
 

@@ -12,7 +12,11 @@ from sandbox.world import World
 CHECKOUT = Path(__file__).parents[2]
 
 
-def sandbox(*words: str, world: str = "tests", stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+CHOSEN = os.environ.get("PENGUINMAILS_SANDBOX__WORLD")
+NAME = f"{CHOSEN}t" if CHOSEN else "tests"
+
+
+def sandbox(*words: str, world: str = NAME, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sandbox", "--world", world, *words]
     return subprocess.run(
         command, cwd=CHECKOUT, env={**os.environ, **env}, input=stdin, capture_output=True, timeout=120, check=False

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from sandbox.manners import MANNERS, rules_for
+
 PROGRAMS = Path(__file__).parents[2] / "sandbox/images/receiver/files/usr/local/bin"
 ID = b"mx.bigmail.example"
 
@@ -87,6 +89,41 @@ def test_a_used_up_rule_is_passed_over(tmp_path: Path) -> None:
     assert [decided(rules, asked, rule), decided(rules, asked), decided(rules, asked)] == ["451 4.7.1 later"] * 2 + [
         "DUNNO"
     ]
+
+
+ASKED = {"sender": "a@acme.example", "recipient": "c@livemail.example", "client_address": "198.51.100.1"}
+
+
+def test_greylisting_ends_for_each_contact_by_itself(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(rules_for("greylist", seconds=60)))
+    said = "451 4.7.1 greylisted, come back later"
+    neighbour = {**ASKED, "client_address": "198.51.100.200"}  # of the same /24: large senders retry from another
+    assert [policy.decide(ASKED, rules, 0), policy.decide(ASKED, rules, 59)] == [said, said]
+    assert [policy.decide(ASKED, rules, 60), policy.decide(neighbour, rules, 60)] == ["DUNNO", "DUNNO"]
+    assert policy.decide({**ASKED, "sender": "b@acme.example"}, rules, 61) == said
+
+
+def test_throttling_counts_each_client_over_its_seconds(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(rules_for("throttle", above=2, seconds=10)))
+    said = [policy.decide(ASKED, rules, now) for now in (0, 1, 2, 30)]
+    assert [answer.partition(" ")[0] for answer in said] == ["DUNNO", "DUNNO", "421", "DUNNO"]
+    assert policy.decide({**ASKED, "client_address": "198.51.100.2"}, rules, 30) == "DUNNO"
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_every_manner_but_accepting_is_an_action_that_ends(tmp_path: Path, manner: str) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(rules_for(manner, sender="@acme.example", times=1, text="x")))
+    assert (policy.decide(ASKED, rules) == "DUNNO") == (manner == "accept")
+    assert policy.decide(ASKED, rules) == "DUNNO"
+    assert policy.decide({**ASKED, "sender": "a@beta.example"}, rules) == "DUNNO"
+
+
+def test_a_manner_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="greylist"):
+        rules_for("shout")
 
 
 def test_without_a_rule_file_there_is_no_opinion(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import imaplib
 import smtplib
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from email.message import Message
@@ -13,9 +15,11 @@ from sandbox.receivers import Delivered, NoSuchMessage, Receiver
 from sandbox.world import World
 
 pytestmark = pytest.mark.sandbox
+LIVEMAIL = "203.0.113.29"
 NAME, ADDRESS, DOMAIN = "sender", "198.51.100.230", "delta.example"
 HELO = f"mail.{DOMAIN}"
 CAROL = "carol@bigmail.example"
+CAROL_TOO = "carol@livemail.example"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,14 @@ def bigmail(sender: World) -> Iterator[Receiver]:
     receiver.clear()
 
 
+@pytest.fixture
+def livemail(sender: World) -> Iterator[Receiver]:
+    receiver = sender.receiver("livemail.example")
+    receiver.clear()
+    yield receiver
+    receiver.clear()
+
+
 def send(
     world: World, text: str = "hello", *, to: str = CAROL, envelope: str = f"anna@{DOMAIN}", **headers: str
 ) -> str:
@@ -51,7 +63,7 @@ def send(
     fields = {"From": f"anna@{DOMAIN}", "To": to, "Subject": "s", "Message-ID": message_id, **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     with entered(world.state.namespace(NAME)):
-        client = smtplib.SMTP("203.0.113.25", 25, HELO, timeout=30)
+        client = smtplib.SMTP(LIVEMAIL if to == CAROL_TOO else "203.0.113.25", 25, HELO, timeout=30)
     with client:
         client.sendmail(envelope, [to], f"{head}\r\n{text}\r\n")
     return message_id
@@ -207,7 +219,7 @@ def test_every_mx_name_greets_and_its_certificate_verifies(sender: World, number
 def test_the_mailbox_is_read_over_imap_with_tls(bigmail: Receiver, sender: World) -> None:
     message_id = send(sender)
     arrived(bigmail, with_id(message_id))
-    (told,) = sender.info["receivers"]
+    told, _ = sender.info["receivers"]
     context = ssl.create_default_context(cafile=told["ca_file"])
     context.check_hostname = False  # dialled by address; the name is checked below
     with sender.enter_control():
@@ -222,7 +234,7 @@ def test_the_mailbox_is_read_over_imap_with_tls(bigmail: Receiver, sender: World
 
 
 def test_a_wrong_mailbox_password_is_refused(sender: World) -> None:
-    (told,) = sender.info["receivers"]
+    told, _ = sender.info["receivers"]
     context = ssl.create_default_context(cafile=told["ca_file"])
     context.check_hostname = False
     with sender.enter_control():
@@ -230,3 +242,60 @@ def test_a_wrong_mailbox_password_is_refused(sender: World) -> None:
     with pytest.raises(imaplib.IMAP4.error):
         box.login(told["mailbox"], "wrong")
     box.shutdown()
+
+
+def refused(world: World) -> tuple[int, str]:
+    """Code and text of livemail's refusal; 250 when it takes the message."""
+    try:
+        send(world, to=CAROL_TOO)
+    except smtplib.SMTPRecipientsRefused as refusal:
+        code, text = refusal.recipients[CAROL_TOO]
+        return code, text.decode()
+    return 250, ""
+
+
+def test_the_lenient_receiver_files_what_fails_dmarc_into_junk(livemail: Receiver, sender: World) -> None:
+    message_id = send(sender, to=CAROL_TOO, From="ceo@bigmail.example")
+    found = arrived(livemail, with_id(message_id), "Junk").parsed
+    assert "dmarc=fail" in str(found["Authentication-Results"])
+    assert str(found["Authentication-Results"]).startswith("mx.livemail.example;")
+    arrived(livemail, with_id(send(sender, to=CAROL_TOO)))
+
+
+def test_the_lenient_receiver_words_its_refusal_of_a_listed_address_itself(livemail: Receiver, sender: World) -> None:
+    sender.list_address(ADDRESS, "dnsbl.example")
+    try:
+        code, text = refused(sender)
+    finally:
+        sender.delist(ADDRESS, "dnsbl.example")
+    assert (code, f"[{ADDRESS}] is not taken here" in text) == (550, True)
+
+
+def test_greylisting_defers_the_first_contact_and_takes_the_next(livemail: Receiver, sender: World) -> None:
+    livemail.behave("greylist", sender=f"@{DOMAIN}", seconds=2)
+    assert refused(sender)[0] == 451
+    time.sleep(2.1)
+    assert refused(sender)[0] == 250
+
+
+@pytest.mark.parametrize(
+    ("manner", "text", "code"),
+    [("defer", "4.3.2 closed for today", 451), ("reject", "5.7.1 we know why", 550), ("throttle", "4.7.0 slow", 421)],
+)
+def test_a_manner_is_told_in_the_given_words(
+    livemail: Receiver, sender: World, manner: str, text: str, code: int
+) -> None:
+    livemail.behave(manner, sender=f"@{DOMAIN}", text=text)
+    said, words = refused(sender)
+    enhanced, _, reason = text.partition(" ")
+    assert (said, words.startswith(enhanced), words.endswith(reason)) == (code, True, True), words
+    livemail.behave("accept")
+    assert refused(sender)[0] == 250
+
+
+def test_the_command_line_tells_a_receiver_how_to_behave(livemail: Receiver, sender: World) -> None:
+    words = [sys.executable, "-m", "sandbox", "--world", sender.state.world, "receiver", "livemail.example"]
+    subprocess.run([*words, "junk", "--sender", f"@{DOMAIN}"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    arrived(livemail, with_id(send(sender, to=CAROL_TOO)), "Junk")
+    unknown = subprocess.run([*words[:-1], "nomail.example", "junk"], check=False, capture_output=True, timeout=60)
+    assert (unknown.returncode, b"no receiver 'nomail.example'" in unknown.stderr) == (2, True)

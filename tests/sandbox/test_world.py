@@ -67,7 +67,7 @@ def test_the_next_up_removes_what_a_killed_one_left(nothing_there: None, reached
 
 def test_a_second_up_finds_the_first(world: World) -> None:
     before = world.info
-    again = World.up("tests", say=quiet)
+    again = World.up(world.state.world, say=quiet)
     assert again.info == before
     assert again.exec("dns", "cat /proc/1/stat")[0] == 0
 

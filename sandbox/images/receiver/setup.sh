@@ -7,6 +7,7 @@ chown -R receiver: /var/lib/receiver
 chmod 755 /usr/local/bin/receiver_policy.py /usr/local/bin/receiver_report.py /usr/local/bin/receiver_filing.py
 sed -i 's/^!include auth-system/#&/' /etc/dovecot/conf.d/10-auth.conf
 sievec /etc/dovecot/sieve/before.sieve
+sievec /etc/dovecot/sieve/failures.sieve
 # One connection per smtpd process: it would keep the answers of a blocklist as long as it lives.
 postconf -M 'smtp/inet=smtp inet n - y - - smtpd -o max_use=1'
 postconf -M 'policyd-spf/unix=policyd-spf unix - n n - 0 spawn user=policyd-spf argv=/usr/bin/policyd-spf'
