@@ -64,6 +64,22 @@ DNS_STATUS: Final = Preset(
     },
 )
 CANARY: Final = Preset("thresholds", "canary", 1, {"cap_per_day": 20})
+BLOCKLISTS: Final = Preset(
+    "thresholds",
+    "blocklists",
+    1,
+    {
+        "self_test": {"good_for_seconds": 21600, "every_seconds": 18000, "retry_seconds": 600, "passes_to_return": 2},
+        "tiers": {
+            "1": {"confirm_seconds": 300, "listed_seconds": 1800, "sending_seconds": 3600, "idle_seconds": 43200},
+            "2": {"confirm_seconds": 3600, "listed_seconds": 7200, "sending_seconds": 21600, "idle_seconds": 86400},
+            "3": {"confirm_seconds": 0, "listed_seconds": 86400, "sending_seconds": 86400, "idle_seconds": 86400},
+        },
+        "delist_seconds": 3600,
+        "retry_unknown_seconds": 900,
+        "jitter": 0.1,
+    },
+)
 RETENTION: Final = Preset(
     "retention",
     "standard",
@@ -88,7 +104,7 @@ RETENTION: Final = Preset(
     },
 )
 
-SHIPPED: Final = (*RAMPS, DNS_STATUS, CANARY, RETENTION)
+SHIPPED: Final = (*RAMPS, DNS_STATUS, CANARY, BLOCKLISTS, RETENTION)
 DEFAULT_RAMP: Final[Mapping[str, str]] = {
     "mailbox": "penguin-careful-40",
     "ip": "ip-standard-30",
