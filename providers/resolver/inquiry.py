@@ -1,0 +1,98 @@
+"""Questions on behalf of one subject: each at most once, counted, and at an end however much the subject publishes."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from time import monotonic
+
+from providers.resolver.asking import MAX_ADDRESSES, Resolver
+from providers.resolver.nouns import Answer, Outcome, Question
+from providers.resolver.reading import Reply, behind, is_under, on_wire, rtype_of, unheard
+
+SECOND_OPINIONS = 2  # servers that a routine question goes on to when one cannot say
+
+
+class Inquiry(Resolver):
+    """A resolver with a memory and a budget. What was not asked any more is `Outcome.BUDGET`, never an absence."""
+
+    def __init__(self, resolver: Resolver, most: int, *, seconds: float) -> None:
+        """`most` counts every question that leaves, repeated ones too."""
+        self._servers, self._tries, self._exchange = resolver.means
+        self.most = most
+        self.asked = 0
+        self._until = monotonic() + seconds
+        self._known: dict[tuple[Question, tuple[str, ...]], asyncio.Future[Reply]] = {}
+        self._silences: Counter[str] = Counter()
+        self._zones: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing may be asked any more."""
+        return self.asked >= self.most or monotonic() >= self._until
+
+    async def ask_an_authority(self, name: str, rtype: str, *, turn: int = 0) -> Answer:
+        """Ask one authoritative server of the name's zone, a different one for each `turn`; two more if it is mute.
+
+        The zone is the nearest one that this inquiry knows: a server that answers as an authority proves it is one, and
+        one that points below makes us find the cut of the name itself.
+        """
+        kind, aliases = rtype_of(rtype), ()
+        while True:
+            if (target := on_wire(name)) is None:
+                return behind(aliases, unheard(Outcome.BROKEN, self._servers[0], "BADNAME"))
+            reply = await self._ask_nearest(Question(*target, kind, recursive=False), turn)
+            answer = behind(aliases, reply.answer) if aliases else reply.answer
+            if not reply.follow or answer.outcome is Outcome.BROKEN:
+                return answer
+            aliases, name = answer.cname, reply.follow
+
+    async def _ask_nearest(self, question: Question, turn: int) -> Reply:
+        near = max((zone for zone in self._zones if is_under(question.name, zone)), key=len, default=None)
+        if near is not None:
+            reply = await self._ask_some(question, self._zones[near], turn)
+            if not reply.delegated:
+                return reply
+        zone, names, outcome = await self._cut(question.name)
+        if outcome is not Outcome.FOUND:
+            lost = Outcome.BROKEN if outcome.settled else outcome
+            return Reply(unheard(lost, self._servers[0], "NO-AUTHORITIES"))
+        self._zones[zone] = names
+        return await self._ask_some(question, names, turn)
+
+    async def _ask_some(self, question: Question, names: Sequence[str], turn: int) -> Reply:
+        """Go round the servers from the one whose turn it is, until one can say."""
+        reply = Reply(unheard(Outcome.TIMEOUT, "", "NO-ADDRESS"))
+        for step in range(min(len(names), 1 + SECOND_OPINIONS)):
+            name = names[(turn + step) % len(names)]
+            addresses = (await self.ask(name, "A")).values[:MAX_ADDRESSES]
+            address = addresses[turn % len(addresses)] if addresses else ""
+            reply = await self._ask_authority(question, name, address)
+            if reply.answer.outcome.settled or reply.delegated or self.is_spent:
+                break
+        return reply
+
+    async def _ask_any(self, question: Question, servers: tuple[str, ...]) -> Reply:
+        key = (question, servers)
+        if (known := self._known.get(key)) is not None:
+            return await asyncio.shield(known)
+        known = self._known[key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await super()._ask_any(question, servers)
+        except BaseException:
+            known.cancel()
+            del self._known[key]
+            raise
+        known.set_result(reply)
+        return reply
+
+    async def _ask_once(self, question: Question, server: str) -> Reply:
+        if self._silences[server] >= self._tries:
+            return Reply(unheard(Outcome.TIMEOUT, server, "MUTE"))
+        if self.is_spent:
+            return Reply(unheard(Outcome.BUDGET, server, "BUDGET"))
+        self.asked += 1
+        reply = await super()._ask_once(question, server)
+        # A silent authority is not waited for again in this inquiry; a resolver may be silent over one name alone.
+        if not question.recursive and reply.answer.outcome is Outcome.TIMEOUT:
+            self._silences[server] += 1
+        return reply

@@ -1,0 +1,105 @@
+"""What is asked of name servers, and what is made of their words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+CLASS_IN = b"\x00\x01"
+RD, CD = 0x0100, 0x0010
+# No option, 1232 bytes of UDP payload (larger answers come over TCP instead of in fragments), no DNSSEC records wanted.
+EDNS = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+
+
+class Outcome(StrEnum):
+    """What became of a question; `settled` ones may be believed."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    BROKEN = "broken"
+    BUDGET = "budget"  # never asked: this inquiry has used up its questions or its time
+
+    @property
+    def settled(self) -> bool:
+        """Whether this says something about the record, and not about the server."""
+        return self in {Outcome.FOUND, Outcome.ABSENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One server's word about one name and type. Times in seconds; `asked_at` is UTC; `values` are sorted."""
+
+    outcome: Outcome
+    values: tuple[str, ...]  # TXT: each record's strings joined; other types: presentation form, names with final dot
+    ttl_seconds: int | None
+    server: str  # address
+    asked_at: datetime
+    rcode: str  # as the server said it, or in a word of ours why there is none
+    cname: tuple[str, ...] = ()  # the aliases that were followed, in order
+    negative_ttl_seconds: int | None = None
+    nxdomain: bool = False  # ABSENT: the name does not exist at all
+    server_name: str = ""  # of an authoritative server
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The zone that holds a name, and who serves it; a name server without an address has an empty one."""
+
+    zone: str
+    servers: tuple[tuple[str, str], ...]
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Question:
+    """One name and type as it goes on the wire; `name` is absolute and in lower case, `encoded` its wire form."""
+
+    name: str
+    encoded: bytes
+    rtype: int
+    recursive: bool = True
+    checking_disabled: bool = False  # RFC 4035 section 3.2.2
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The message without its id."""
+        flags = (RD if self.recursive else 0) | (CD if self.checking_disabled else 0)
+        return flags.to_bytes(2) + b"\x00\x01\x00\x00\x00\x00\x00\x01" + self.section + EDNS
+
+    @cached_property
+    def section(self) -> bytes:
+        """The question section alone, which an answer has to repeat."""
+        return self.encoded + self.rtype.to_bytes(2) + CLASS_IN
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of an answer: owner absolute in lower case, value as it stands in `Answer.values`."""
+
+    owner: str
+    rtype: int
+    ttl: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What matters of a name server's message. `rcode` is the extended one; of authority only SOA and NS are kept."""
+
+    rcode: int
+    authoritative: bool
+    recursive: bool  # the server offers recursion
+    answer: tuple[Record, ...]
+    authority: tuple[Record, ...]
+    readable: bool = True  # False: an opcode that is no answer to a question
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Why there is no message."""
+
+    outcome: Outcome
+    word: str

@@ -1,0 +1,195 @@
+"""Our own reading of ordinary answers, some forty times cheaper than the library's.
+
+It reads what servers say all day and declines everything else by None: then dnspython reads the message. So it never
+has the last word on anything odd: a class, type, flag or label out of the ordinary, a pointer that is not strictly
+backwards (RFC 1035 section 4.1.4), a length that does not fit, an octet too many.
+"""
+
+import re
+from functools import lru_cache
+from struct import Struct
+from typing import Final
+
+from providers.resolver.nouns import Message, Question, Record
+
+A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, OPT = 1, 2, 5, 6, 12, 15, 16, 28, 41
+HEADER: Final = Struct("!HHHHH")  # after the id: flags and four counts
+FIXED: Final = Struct("!HHIH")
+SOA_NUMBERS: Final = Struct("!IIIII")
+HEADER_BYTES: Final = 12
+QR_OPCODE_TC: Final = 0xFA00
+QR: Final = 0x8000
+AA: Final = 0x0400
+RA: Final = 0x0080
+IN: Final = 1
+MAX_TTL: Final = 0x7FFFFFFF
+MAX_LABEL: Final = 63
+MAX_NAME: Final = 255  # octets
+POINTER: Final = 0xC0
+MAX_POINTERS: Final = 16
+FIRST_NAME: Final = b"\xc0\x0c"  # a pointer to the question's name
+# Labels that are written as they are; anything else needs an escape or an IDNA rule, and the library knows those.
+PLAIN: Final = re.compile(rb"[A-Za-z0-9_*/+=~:-]+")
+PLAIN_NAME: Final = re.compile(r"(?:[A-Za-z0-9_*/+=~:-]{1,63}\.)*[A-Za-z0-9_*/+=~:-]{1,63}\.?")
+NAMED: Final = frozenset({NS, CNAME, PTR})
+KEPT: Final = frozenset({NS, SOA})
+SINGLE: Final = frozenset({CNAME, SOA})
+
+
+class Odd(Exception):
+    """Something that the library should read."""
+
+
+@lru_cache(maxsize=4096)
+def encoded(name: str) -> bytes | None:
+    """The wire form of an ordinary name, in lower case; None for one that the library should encode."""
+    if not PLAIN_NAME.fullmatch(name):
+        return None
+    labels = name.lower().removesuffix(".").encode().split(b".")
+    wire = b"".join(len(label).to_bytes() + label for label in labels) + b"\x00"
+    return wire if len(wire) <= MAX_NAME else None
+
+
+def read(question: Question, data: bytes) -> Message | None:
+    """Read an ordinary answer to the question, id included; None for any other message."""
+    try:
+        return _read(question, data)
+    except (Odd, IndexError, ValueError):
+        return None
+
+
+def _read(question: Question, data: bytes) -> Message:
+    if len(data) < HEADER_BYTES:
+        raise Odd
+    flags, questions, answers, authorities, additionals = HEADER.unpack_from(data, 2)
+    end = HEADER_BYTES + len(question.section)
+    if flags & QR_OPCODE_TC != QR or questions != 1 or data[HEADER_BYTES:end] != question.section:
+        raise Odd
+    answer, at = _records(question, data, end, answers)
+    authority, at = _records(question, data, at, authorities)
+    if _additional(data, at, additionals) != len(data):
+        raise Odd
+    return Message(
+        flags & 0x000F,
+        bool(flags & AA),
+        bool(flags & RA),
+        tuple(answer),
+        tuple([record for record in authority if record.rtype in KEPT]),
+    )
+
+
+def _records(question: Question, data: bytes, at: int, count: int) -> tuple[list[Record], int]:
+    records: list[Record] = []
+    seen: set[tuple[str, int, str | bytes]] = set()
+    for _ in range(count):
+        if data[at : at + 2] == FIRST_NAME:
+            owner, at = question.name, at + 2
+        else:
+            owner, at = _name(data, at)
+        rtype, rclass, ttl, length = _fixed(data, at)
+        start = at + FIXED.size
+        at = start + length
+        if rclass != IN or ttl > MAX_TTL or at > len(data):
+            raise Odd
+        value = _value(data, rtype, start, at)
+        # Texts that are cut differently are two records, which an SPF evaluation has to notice.
+        key = (owner, rtype, "" if rtype in SINGLE else data[start:at] if rtype == TXT else value)
+        if key not in seen:
+            seen.add(key)
+            records.append(Record(owner, rtype, ttl, value))
+        elif rtype in SINGLE:
+            raise Odd
+    return records, at
+
+
+def _fixed(data: bytes, at: int) -> tuple[int, int, int, int]:
+    if at + FIXED.size > len(data):
+        raise Odd
+    return FIXED.unpack_from(data, at)
+
+
+def _value(data: bytes, rtype: int, start: int, end: int) -> str:
+    if rtype == TXT:
+        return _text(data, start, end)
+    if rtype == A and end - start == 4:  # noqa: PLR2004  octets of an IPv4 address
+        return f"{data[start]}.{data[start + 1]}.{data[start + 2]}.{data[start + 3]}"
+    if rtype == MX:
+        exchange, at = _name(data, start + 2)
+        value = f"{data[start] << 8 | data[start + 1]} {exchange}"
+    elif rtype in NAMED:
+        value, at = _name(data, start)
+    elif rtype == SOA:
+        value, at = _soa(data, start)
+    else:
+        raise Odd
+    if at != end:
+        raise Odd
+    return value
+
+
+def _text(data: bytes, at: int, end: int) -> str:
+    parts: list[bytes] = []
+    while at < end:
+        stop = at + 1 + data[at]
+        parts.append(data[at + 1 : stop])
+        at = stop
+    if at != end or not parts:
+        raise Odd
+    return b"".join(parts).decode(errors="backslashreplace")
+
+
+def _soa(data: bytes, start: int) -> tuple[str, int]:
+    primary, at = _name(data, start)
+    mailbox, at = _name(data, at)
+    if at + SOA_NUMBERS.size > len(data):
+        raise Odd
+    numbers = " ".join(map(str, SOA_NUMBERS.unpack_from(data, at)))
+    return f"{primary} {mailbox} {numbers}", at + SOA_NUMBERS.size
+
+
+def _name(data: bytes, at: int) -> tuple[str, int]:
+    """A name in lower case with its final dot, and where what follows it begins."""
+    labels: list[bytes] = []
+    after, limit, size, jumps, floor = 0, at, 1, 0, len(data)
+    while length := data[at]:
+        if length <= MAX_LABEL:
+            stop = at + 1 + length
+            if stop >= floor:
+                raise Odd
+            labels.append(data[at + 1 : stop])
+            size += length + 1
+            at = stop
+            continue
+        if length < POINTER:
+            raise Odd
+        target = (length & 0x3F) << 8 | data[at + 1]
+        if target >= limit or at + 1 >= floor:
+            raise Odd
+        after = after or at + 2
+        jumps += 1
+        # What a pointer leads to lies wholly before the name that holds it.
+        floor = limit
+        at = limit = target
+    if jumps > MAX_POINTERS or size > MAX_NAME or at >= floor or not labels:
+        raise Odd
+    if not all(map(PLAIN.fullmatch, labels)):
+        raise Odd
+    return b".".join(labels).decode().lower() + ".", after or at + 1
+
+
+def _additional(data: bytes, at: int, count: int) -> int:
+    """Where the message ends, when there is nothing but addresses and one empty OPT record of EDNS version 0."""
+    seen = False
+    for _ in range(count):
+        if data[at] == 0:
+            rtype, _, ttl, length = _fixed(data, at + 1)
+            if rtype != OPT or seen or ttl & 0xFFFF0000 or length:
+                raise Odd
+            seen, at = True, at + 1 + FIXED.size
+            continue
+        at = at + 2 if data[at : at + 2] == FIRST_NAME else _name(data, at)[1]
+        rtype, rclass, _, length = _fixed(data, at)
+        if rclass != IN or (rtype, length) not in {(A, 4), (AAAA, 16)}:
+            raise Odd
+        at += FIXED.size + length
+    return at
