@@ -4,9 +4,21 @@ from flows.commands.install import prepare_environment
 
 prepare_environment()  # before anything imports Prefect
 
-import typer  # noqa: E402  after the line above on purpose
+from typing import Annotated  # noqa: E402  after the line above on purpose
 
-from flows.commands import doctor, install, migrate, onboarding, orders, secrets_of  # noqa: E402  likewise
+import typer  # noqa: E402  likewise
+
+from flows.acting import claiming  # noqa: E402  likewise
+from flows.commands import (  # noqa: E402  likewise
+    doctor,
+    install,
+    migrate,
+    onboarding,
+    orders,
+    people,
+    secrets_of,
+    staff,
+)
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 usage · 3 waiting, comes back by itself · 4 waiting for an operator · "
@@ -20,6 +32,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold a secret
 )
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    acting_as: Annotated[str, typer.Option("--as", metavar="EMAIL", help="the staff member who acts")] = "",
+) -> None:
+    """Provision, prove and keep the mail infrastructure of PenguinMails' tenants."""
+    context.with_resource(claiming(acting_as))
+
+
 app.command()(doctor.doctor)
 app.add_typer(migrate.app, name="migrate")
 app.command()(doctor.database)
@@ -30,6 +53,8 @@ app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(orders.app, name="orders")
 app.add_typer(secrets_of.app, name="secret")
+app.add_typer(people.app, name="people")
+app.add_typer(staff.app, name="staff")
 app.command()(install.serve)
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
+from flows.acting import NotPermitted, who_may
 from flows.dispatch import resume
 from flows.policy.recovery import IDLE_STARTS_LIMIT, STARTS_LIMIT, worn_out
 from flows.resources import resources
 from sql import provisioning, retries
+from sql.infrastructure_events import record_event
 from sql.session import as_orchestrator
 
 log = logging.getLogger(__name__)
@@ -58,13 +60,27 @@ async def resume_waiting() -> State[None]:
 
 
 @flow(name="retry_failed_provisioning", flow_run_name="retry_failed_provisioning-{run_id}", retries=0)
-async def retry_failed_provisioning(run_id: UUID, from_step: str | None = None) -> State[None]:
-    """An operator's retry: counters go to zero, the steps from `from_step` on are looked at again, the run starts."""
+async def retry_failed_provisioning(
+    run_id: UUID, from_step: str | None = None, actor: str | None = None
+) -> State[None]:
+    """An operator's retry: counters go to zero, the steps from `from_step` on are looked at again, the run starts.
+
+    `actor` is the e-mail address of the staff member who asks; an installation without staff needs none.
+    """
+    try:
+        name = await who_may("run.retry", actor)
+    except NotPermitted as refused:
+        return states.rejected(str(refused))
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:
             run = await retries.rearm_run(
                 conn, run_id, from_ordinal=None if from_step is None else states.ONBOARDING_STEPS.index(from_step)
             )
+            if run is not None:
+                await record_event(
+                    conn, tenant_id=run.tenant_id, subject_type="run", subject_id=run_id, event="run_retried",
+                    actor=name, reason=from_step,
+                )  # fmt: skip
         if run is None:
             return states.rejected(f"no run {run_id} that may be retried")
         started = await resume(r, run)

@@ -36,6 +36,7 @@ class Resources:
 
     settings: Settings
     pool: Pool
+    analytics: Pool  # analytics, notices and the job queue; the same pool where it is the same database
     vps: VpsProvider
     ssh: Ssh
     resolver: Resolver
@@ -56,13 +57,14 @@ def settings() -> Settings:
 def known_secrets(found: Settings) -> list[str]:
     """Secret values of the settings, for the log's last net."""
     receivers = (receiver.password for receiver in found.mail.proof_receivers)
-    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers)
+    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers, found.notices.smtp_password)
     return [value.get_secret_value() for value in values] + dsn_passwords(found.database)
 
 
 def dsn_passwords(database: Database) -> list[str]:
     """Passwords inside connection strings: a driver's error may quote one."""
-    names = ("core_dsn", "analytics_dsn", "core_listen_dsn", "core_migration_dsn", "analytics_migration_dsn")
+    names = ("core_dsn", "analytics_dsn", "core_listen_dsn", "analytics_listen_dsn", "core_migration_dsn",
+             "analytics_migration_dsn")  # fmt: skip
     dsns: list[SecretStr | None] = [getattr(database, name) for name in names]
     urls = [urlsplit(dsn.get_secret_value()) for dsn in dsns if dsn]
     return [form for url in urls if url.password for form in (url.password, unquote(url.password))]
@@ -86,6 +88,12 @@ async def direct_dsn() -> str:
     """A connection that no transaction pooler stands in: session locks need it."""
     dsn = settings().database.core_listen_dsn
     return dsn.get_secret_value() if dsn else await core_dsn()
+
+
+async def listen_dsn() -> str:
+    """The same for the database of the job queue: notices of new jobs need it."""
+    dsn = settings().database.analytics_listen_dsn
+    return dsn.get_secret_value() if dsn else await analytics_dsn()
 
 
 def sealing_keys() -> tuple[Mapping[str, bytes], str]:
@@ -141,9 +149,14 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
     threads = stack.enter_context(ThreadPoolExecutor(found.ssh.threads, thread_name_prefix="ssh"))
     pool = await open_pool(await core_dsn(), part="flows", max_size=found.database.pool_max)
     stack.push_async_callback(pool.close)
+    analytics = pool
+    if found.database.analytics_dsn:
+        analytics = await open_pool(await analytics_dsn(), part="flows", max_size=found.database.pool_max)
+        stack.push_async_callback(analytics.close)
     return Resources(
         settings=found,
         pool=pool,
+        analytics=analytics,
         vps=await stack.enter_async_context(hostwinds(found)),
         ssh=Ssh(
             allowed_networks=found.ssh.allowed_networks or None,

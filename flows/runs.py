@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows import states
+from flows.acting import requested_by
 from flows.outcomes import Refused, Waiting
 from flows.redact import redactor
 from flows.resources import Resources, direct_dsn
@@ -56,7 +57,7 @@ async def _live_run(r: Resources, tenant: Tenant, kind: str, idempotency_key: st
     async with as_orchestrator(r.pool) as conn:
         return await provisioning.open_or_join_run(
             conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=idempotency_key,
-            requested_by=f"flow:{flow_run.id}" if flow_run.id else "process", input={},
+            requested_by=requested_by(f"flow:{flow_run.id}" if flow_run.id else "process"), input={},
         )  # fmt: skip
 
 

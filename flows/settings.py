@@ -6,6 +6,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -42,6 +43,8 @@ class Database(Group):
     """Analytics, notifications and the job queue; empty: the core database."""
     core_listen_dsn: SecretStr | None = None
     """Direct connection (no transaction pooler) for locks and LISTEN; empty: core_dsn."""
+    analytics_listen_dsn: SecretStr | None = None
+    """The same for the analytics database; empty: analytics_dsn."""
     core_migration_dsn: SecretStr | None = None
     """Login that may become penguin_owner; empty: core_dsn."""
     analytics_migration_dsn: SecretStr | None = None
@@ -208,6 +211,50 @@ class Waits(Group):
     """For the provider, the certificate authority or a receiver."""
 
 
+class Staff(Group):
+    """Who the operators are."""
+
+    platform_tenant: UUID | None = None
+    """tenants.tenant_id whose staff are the operators; empty, or without staff: whoever is logged in is `bootstrap`."""
+    actor: str = ""
+    """E-mail address of the staff member who acts; --as says the same."""
+
+
+class Billing(Group):
+    """What an unpaid subscription leads to."""
+
+    grace_days: float = Field(default=7, ge=0)
+    """From the end of what is paid until the host refuses submission."""
+
+
+class Jobs(Group):
+    """The worker of the job queue."""
+
+    slots: int = Field(default=100, gt=0)
+    """Jobs at once in one process."""
+    lease_seconds: float = Field(default=60, gt=0)
+    """A worker that is not heard of for so long has lost its jobs; it beats every third of it."""
+    poll_seconds: float = Field(default=1, gt=0)
+    """First pause between looks when nothing is due; it grows to five times this. New jobs wake the worker at once."""
+    stop_seconds: float = Field(default=30, ge=0)
+    """After SIGTERM: for the jobs in hand to end; what is left is given back."""
+
+
+class Notices(Group):
+    """Mail of the platform to its people."""
+
+    smtp_host: str = ""
+    """Submission server (STARTTLS, AUTH PLAIN); empty: mails stay queued."""
+    smtp_port: int = 587
+    """Its port."""
+    smtp_user: str = ""
+    """Login there."""
+    smtp_password: SecretStr = SecretStr("")
+    """Its password."""
+    sender: str = ""
+    """Address the mails come from; its domain ends their Message-IDs. Required with smtp_host."""
+
+
 class Settings(BaseSettings):
     """All settings: environment, then files in PENGUINMAILS_SECRETS_DIR."""
 
@@ -224,6 +271,10 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     mail_host: MailHostSettings = MailHostSettings()
     waits: Waits = Waits()
+    staff: Staff = Staff()
+    billing: Billing = Billing()
+    jobs: Jobs = Jobs()
+    notices: Notices = Notices()
 
     @classmethod
     def settings_customise_sources(

@@ -6,13 +6,26 @@ that noun and `*` everything. Whoever is not known, not active, or holds no such
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import InvalidParameterValue, UndefinedObject, UndefinedTable
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
+from sql.ids import tenant_pk
+from sql.session import as_orchestrator, open_pool
+
 EVERYTHING: Final = "*"
+STAFF_VERBS: Final = ("staff.change", "staff.*", EVERYTHING)
+"""Whoever holds one of these can let others in."""
+
+Standing = Literal["no schema", "no tenant", "no staff", "unknown", "may not", "may"]
+
+
+class LastKeeper(Exception):
+    """Somebody on the staff must be able to change the staff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,63 @@ async def may(conn: AsyncConnection, tenant_id: int, email: str, verb: str) -> b
     held = await verbs_of(conn, tenant_id, email)
     noun = verb.partition(".")[0]
     return not held.isdisjoint({verb, f"{noun}.*", EVERYTHING})
+
+
+async def standing_of(dsn: str, platform: UUID, email: str, verb: str) -> Standing:
+    """Whether somebody on the staff of `platform` may do this; also of a database that is empty still."""
+    pool = await open_pool(dsn, part="staff", max_size=1)
+    try:
+        async with pool, as_orchestrator(pool) as conn:
+            return await _standing(conn, platform, email, verb)
+    except (UndefinedTable, UndefinedObject, InvalidParameterValue):  # no table, or no role to look with
+        return "no schema"
+
+
+async def _standing(conn: AsyncConnection, platform: UUID, email: str, verb: str) -> Standing:
+    tenant = await tenant_pk(conn, platform)
+    if tenant is None:
+        return "no tenant"
+    staff = await list_staff(conn, tenant)
+    if not staff:
+        return "no staff"
+    if not any(member.is_active and member.email == email.strip().lower() for member in staff):
+        return "unknown"
+    return "may" if await may(conn, tenant, email, verb) else "may not"
+
+
+async def keepers(conn: AsyncConnection, tenant_id: int) -> frozenset[str]:
+    """Addresses of those who can change the staff. The rows stay as they are until the transaction ends."""
+    cursor = await conn.execute(
+        """
+        SELECT m.email FROM staff_members m
+          JOIN staff_role_assignments a ON a.tenant_id = m.tenant_id AND a.staff_member_id = m.id
+          JOIN staff_roles r ON r.tenant_id = a.tenant_id AND r.id = a.role_id
+         WHERE m.tenant_id = %s AND m.is_active AND r.permissions -> 'verbs' ?| %s
+        """,
+        [tenant_id, list(STAFF_VERBS)],
+    )
+    return frozenset(str(row[0]) for row in await cursor.fetchall())
+
+
+async def decide_alone(conn: AsyncConnection, tenant_id: int) -> None:
+    """Changes of one tenant's staff take turns until the transaction ends: two that part at once would leave nobody."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('penguin-staff:' || %s::text, 0))", [tenant_id])
+
+
+async def role_key(conn: AsyncConnection, tenant_id: int, name: str) -> int | None:
+    """The key of a role by its name."""
+    cursor = await conn.execute("SELECT id FROM staff_roles WHERE tenant_id = %s AND role_name = %s", [tenant_id, name])
+    row = await cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+async def list_roles(conn: AsyncConnection, tenant_id: int) -> list[tuple[str, list[str]]]:
+    """Roles by name, with their verbs."""
+    cursor = await conn.execute(
+        "SELECT role_name, permissions -> 'verbs' FROM staff_roles WHERE tenant_id = %s ORDER BY role_name",
+        [tenant_id],
+    )
+    return [(str(row[0]), list(row[1] or [])) for row in await cursor.fetchall()]
 
 
 async def list_staff(conn: AsyncConnection, tenant_id: int) -> list[StaffMember]:

@@ -64,3 +64,12 @@ async def find_tenant(conn: AsyncConnection, word: str) -> Tenant | None:
     )
     rows = await cursor.fetchall()
     return rows[0] if len(rows) == 1 else None
+
+
+async def add_tenant(conn: AsyncConnection, name: str) -> UUID:
+    """A tenant with nothing else: the platform's own. Customers are written by the back end."""
+    cursor = await conn.execute("INSERT INTO tenants (name) VALUES (%s) RETURNING tenant_id", [name])
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError("the tenant was not written")
+    return UUID(str(row[0]))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from flows.commands.migrate import guarded
+from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,7 @@ SERVER_ENVIRONMENT = {
 """No analytics, three days of events, thirty days of runs, heartbeats that make a lost process visible."""
 
 
+@changes("platform.install")
 def install(
     pool: Annotated[bool, typer.Option(help="make the work pool and deploy to it, for workers")] = True,
 ) -> None:
@@ -69,6 +71,7 @@ async def _install() -> None:
         out.print(line, markup=False)
 
 
+@changes("platform.serve")
 def serve(
     host: Annotated[str, typer.Option(help="address of the Prefect server when none answers yet")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="its port")] = 4200,

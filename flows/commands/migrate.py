@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.presets import SHIPPED
 from flows.resources import analytics_dsn, core_dsn, settings
@@ -43,6 +44,7 @@ def guarded(work: object) -> None:
 
 
 @app.command()
+@changes("schema.migrate")
 def up(dry_run: DryRun = False) -> None:
     """Apply what is pending to both databases, and the shipped presets."""
     guarded(_up(dry_run=dry_run))
@@ -64,6 +66,7 @@ async def _up(*, dry_run: bool) -> None:
 
 
 @app.command()
+@changes("schema.migrate")
 def down(
     target: OneTarget,
     to: Annotated[int, typer.Argument(help="version to go back to; 0 is before the first file")],
@@ -106,6 +109,7 @@ async def _status(*, as_json: bool) -> None:
 
 
 @app.command()
+@changes("schema.migrate")
 def baseline(
     target: OneTarget,
     version: Annotated[int, typer.Argument(help="highest file whose tables are there already")] = 1,

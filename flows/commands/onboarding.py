@@ -10,13 +10,15 @@ import typer
 from prefect.client.schemas.objects import State
 
 from flows import dispatch
+from flows.acting import actor
+from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.resources import Resources, resources
 from flows.states import ALREADY_ENDED, ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
-from sql import delivery_proofs, provisioning, provisioning_steps, retries, tenants
+from sql import delivery_proofs, infrastructure_events, provisioning, provisioning_steps, retries, tenants
 from sql.provisioning import Run
 from sql.provisioning_steps import Step
-from sql.session import as_orchestrator
+from sql.session import Connection, as_orchestrator
 from sql.tenants import Tenant
 
 MARKS = {
@@ -33,6 +35,7 @@ TenantWord = Annotated[str, typer.Argument(help="tenants.tenant_id, or a domain 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
+@changes("tenant.onboard")
 def onboard(
     tenant: TenantWord,
     via_worker: Annotated[bool, typer.Option(help="hand it to a worker and return at once")] = False,
@@ -189,6 +192,7 @@ def print_run(document: dict[str, Any]) -> None:
         out.print(f"  proof at {proof['receiver']}: {proof['verdict']} ({proof['at']})", markup=False)
 
 
+@changes("run.retry")
 def retry(
     run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="provisioning_runs.id, as status shows it")],
     from_step: Annotated[str | None, typer.Option("--from", help="look again at this step and all after it")] = None,
@@ -222,6 +226,8 @@ async def _retry(
         ordinal = ONBOARDING_STEPS.index(from_step) if from_step else None
         async with as_orchestrator(r.pool) as conn:
             rearmed = await retries.rearm_run(conn, run_id, from_ordinal=ordinal)
+            if rearmed is not None:
+                await told(conn, rearmed, "run_retried", from_step)
         if rearmed is None:
             stop(
                 Exit.REJECTED, f"run {run_id} is {found.status}: python -m flows onboard {tenant.tenant_id} begins anew"
@@ -252,6 +258,7 @@ def retry_plan(steps: list[Step], from_step: str | None, r: Resources) -> list[s
     return [f"keeps: {', '.join(keeps) or 'nothing'}", f"looks at: {', '.join(looks)}", cost]
 
 
+@changes("run.cancel")
 def cancel(run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="as status shows it")]) -> None:
     """Ask a run to stop before its next step. What it made stays, and stays paid."""
     run(_cancel(run_id))
@@ -260,9 +267,18 @@ def cancel(run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="as status
 async def _cancel(run_id: UUID) -> None:
     async with resources() as r, as_orchestrator(r.pool) as conn:
         asked = await provisioning.request_cancel(conn, run_id)
+        if asked and (asked_of := await provisioning.get_run(conn, run_id)):
+            await told(conn, asked_of, "run_cancel_requested")
     if not asked:
         stop(Exit.USAGE, f"no live run {run_id}; python -m flows status lists them")
     out.print("it stops before its next step; a waiting run stops when it comes back", markup=False)
+
+
+async def told(conn: Connection, of: Run, event: str, reason: str | None = None) -> None:
+    """One line of the trail: who asked for it."""
+    await infrastructure_events.record_event(
+        conn, tenant_id=of.tenant_id, subject_type="run", subject_id=of.id, event=event, actor=actor(), reason=reason
+    )
 
 
 async def known_tenant(r: Resources, word: str) -> Tenant:

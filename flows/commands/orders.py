@@ -1,10 +1,11 @@
 """orders: purchases that wait for a person, and the person's word."""
 
-import getpass
 from typing import Annotated, cast, get_args
 
 import typer
 
+from flows.acting import actor
+from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, show_table, stop
 from flows.resources import resources
 from sql import provider_orders, vps_instances
@@ -35,6 +36,7 @@ async def _list() -> None:
 
 
 @app.command()
+@changes("order.decide")
 def decide(
     token: Annotated[str, typer.Argument(help="the order's token, as the panel shows it as a label")],
     decision: Annotated[str, typer.Argument(help="adopt, not_created or abandon")],
@@ -64,7 +66,7 @@ async def _decide(token: str, decision: str, server: str | None, confirm: str | 
                 conn,
                 order.id,
                 decision=cast("provider_orders.Decision", decision),
-                actor=f"operator:{getpass.getuser()}",
+                actor=actor(),
                 external_ref=server,
             )
             if settled and server:

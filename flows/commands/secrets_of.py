@@ -7,15 +7,19 @@ import typer
 from pydantic import SecretStr
 
 from flows import vault
+from flows.acting import actor
 from flows.commands.onboarding import known_tenant
+from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, stop
 from flows.resources import resources
+from sql import infrastructure_events
 from sql.session import as_orchestrator
 
 app = typer.Typer(no_args_is_help=True, help="Credentials: they enter sealed and are never shown again.")
 
 
 @app.command()
+@changes("secret.put")
 def put(
     path: Annotated[str, typer.Argument(help="e.g. dns/acme.example")],
     tenant: Annotated[str | None, typer.Option(help="whose it is; without it the platform's")] = None,
@@ -35,4 +39,8 @@ async def _put(path: str, word: str | None, purpose: str, value: SecretStr) -> N
             row = await vault.store(
                 r, conn, tenant_id=tenant.id if tenant else None, purpose=purpose, path=path, secret=value
             )
+            if tenant:  # the trail is a tenant's; of the platform's own secrets the row tells when it changed
+                await infrastructure_events.record_event(
+                    conn, tenant_id=tenant.id, subject_type="secret", subject_id=path, event="secret_put", actor=actor()
+                )
     out.print(str(row), markup=False)
