@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, sql
 
 NO_TENANT: Final = frozenset(
     {
-        *("plans", "policy_presets", "system_config", "platform_secrets", "schema_migrations"),
+        *("plans", "policy_presets", "system_config", "platform_secrets", "schema_migrations", "backups"),
         *("job_queues", "job_logs", "rollup_watermarks"),
     }
 )
@@ -25,7 +25,7 @@ NO_TENANT: Final = frozenset(
 MAY_BE_NULL: Final = frozenset({"jobs", "system_notifications"})  # the platform's own jobs and alerts
 CLOSED_TO_APP: Final = frozenset(
     {
-        *("secrets", "platform_secrets", "system_config", "provisioning_attempts", "provider_orders"),
+        *("secrets", "platform_secrets", "system_config", "provisioning_attempts", "provider_orders", "backups"),
         *("jobs", "job_logs", "job_queues", "rollup_watermarks"),
     }
 )
