@@ -29,7 +29,7 @@ PROGRAMS = {
 # A host takes about eight; at the usual 128 for all of root the next one dies without a word.
 INOTIFY_LIMIT, INOTIFY_WANTED = Path("/proc/sys/fs/inotify/max_user_instances"), 1024
 # Peers of the tests on loopback; a world has its own in its images and does not need them.
-TEST_PROGRAMS = {"sshd": "openssh-server", "knotd": "knot"}
+TEST_PROGRAMS = {"sshd": "openssh-server", "knotd": "knot", "pebble": "pebble"}
 START_GUARD = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
