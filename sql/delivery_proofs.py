@@ -1,8 +1,9 @@
 """Canaries: written before they are sent, answered by what a mailbox of ours received."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,20 @@ class Proof:
     sent_at: datetime | None
     received_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProof:
+    """A passing canary whole, with the names of its path: what a proof bundle is made of."""
+
+    id: int
+    domain_name: str
+    ip_address: IPv4Address
+    receiver: str
+    checks: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    raw_message: bytes = field(repr=False)
+    received_at: datetime
 
 
 _COLUMNS = (
@@ -78,16 +93,52 @@ async def note_sent(conn: AsyncConnection, proof_id: int) -> None:
 
 
 async def note_verdict(
-    conn: AsyncConnection, proof_id: int, *, verdict: str, checks: Mapping[str, Any], raw_message: bytes | None
+    conn: AsyncConnection,
+    proof_id: int,
+    *,
+    verdict: str,
+    checks: Mapping[str, Any],
+    raw_message: bytes | None,
+    evidence: Mapping[str, Any] | None = None,
 ) -> None:
-    """What the receiver's mailbox held, and how it was judged."""
+    """What the receiver's mailbox held, how it was judged, and what that rests on."""
     await conn.execute(
         """
-        UPDATE delivery_proofs SET verdict = %s, checks = %s, raw_message = %s,
+        UPDATE delivery_proofs SET verdict = %s, checks = %s, raw_message = %s, evidence = %s,
                received_at = CASE WHEN %s THEN now() ELSE received_at END WHERE id = %s
         """,
-        [verdict, Jsonb(dict(checks)), raw_message, raw_message is not None, proof_id],
+        [verdict, Jsonb(dict(checks)), raw_message, Jsonb(dict(evidence or {})), raw_message is not None, proof_id],
     )
+
+
+async def canaries_of_a_day(
+    conn: AsyncConnection, *, tenant_id: int, domain_id: int, smtp_ip_address_id: int, receiver: str
+) -> int:
+    """How many canaries this path has had in 24 hours."""
+    cursor = await conn.execute(
+        "SELECT count(*) FROM delivery_proofs WHERE tenant_id = %s AND domain_id = %s AND smtp_ip_address_id = %s"
+        " AND receiver = %s AND created_at > now() - interval '24 hours'",
+        [tenant_id, domain_id, smtp_ip_address_id, receiver],
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def passing_proofs(conn: AsyncConnection, tenant_id: int) -> list[StoredProof]:
+    """The newest passing canary of every path whose domain and address are still there, in a lasting order."""
+    cursor = conn.cursor(row_factory=class_row(StoredProof))
+    await cursor.execute(
+        """
+        SELECT DISTINCT ON (d.domain_name, a.ip_address, p.receiver)
+               p.id, d.domain_name, a.ip_address, p.receiver, p.checks, p.evidence, p.raw_message, p.received_at
+          FROM delivery_proofs p JOIN domains d ON d.id = p.domain_id
+          JOIN smtp_ip_addresses a ON a.id = p.smtp_ip_address_id
+         WHERE p.tenant_id = %s AND p.verdict = 'pass' AND d.verification_status <> 'deleted'
+         ORDER BY d.domain_name, a.ip_address, p.receiver, p.id DESC
+        """,
+        [tenant_id],
+    )
+    return await cursor.fetchall()
 
 
 async def proofs_of(conn: AsyncConnection, tenant_id: int) -> list[Proof]:

@@ -1,0 +1,1 @@
+ALTER TABLE delivery_proofs DROP COLUMN evidence;
