@@ -6,6 +6,7 @@ overwritten: a name that is taken is refused.
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ PART_BYTES = 8 * 1024**2
 PARTS_LIMIT = 9_000  # S3 takes 10,000 parts of one upload
 READ_BYTES = 4 * 1024**2
 RETRIES = 3
+REFUSED = re.compile(r"status code: 40[13]")  # a refused listing comes without a type of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ def _our_errors(action: str, *, lost: type[ProviderError]) -> Generator[None]:
     except AlreadyExistsError as error:
         raise Rejected(NAME, action, _said(error)) from error
     except (BaseError, OSError) as error:
-        raise lost(NAME, action, _said(error)) from error
+        kind = Unauthorized if REFUSED.search(str(error)) else lost
+        raise kind(NAME, action, _said(error)) from error
 
 
 def _said(error: Exception) -> str:
