@@ -163,6 +163,38 @@ async def finish(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set
     return {UUID(str(row[0])) for row in await cursor.fetchall()}
 
 
+async def turn(
+    conn: AsyncConnection,
+    *,
+    worker: str,
+    done: Sequence[Job],
+    queues: Sequence[str],
+    limit: int,
+    lease: timedelta = LEASE,
+) -> tuple[set[UUID], list[Job]]:
+    """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now."""
+    taken = conn.cursor(row_factory=class_row(Job))
+    async with conn.pipeline():
+        finished = await conn.execute(
+            "SELECT job_finish(%s, %s::uuid[], %s::int[])",
+            [worker, [job.id for job in done], [job.attempt for job in done]],
+        )
+        await taken.execute(
+            f"SELECT {JOB} FROM job_claim(%s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
+            [list(queues), worker, limit, lease],
+        )
+        return {UUID(str(row[0])) for row in await finished.fetchall()}, await taken.fetchall()
+
+
+async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
+    """Give back what could not be ended; it is due at once and the attempt does not count. Those that were ours."""
+    cursor = await conn.execute(
+        "SELECT job_release(%s, %s::uuid[], %s::int[])",
+        [worker, [job.id for job in jobs], [job.attempt for job in jobs]],
+    )
+    return {UUID(str(row[0])) for row in await cursor.fetchall()}
+
+
 async def fail(conn: AsyncConnection, worker: str, job: Job, error: str, *, retryable: bool = True) -> str | None:
     """Say that an attempt failed: `queued` for another after a pause, or `failed`. None when it was no longer ours."""
     cursor = await conn.execute("SELECT job_fail(%s, %s, %s, %s, %s)", [worker, job.id, job.attempt, error, retryable])

@@ -1,0 +1,1 @@
+"""The worker of the job queue, and what it does for each queue."""

@@ -1,0 +1,231 @@
+"""The worker of the job queue: claim, work, beat, finish; on every machine one process or more.
+
+A job is worked outside any transaction. Its lease is lengthened on a timer of its own; when that fails for as long as
+a lease lasts, the worker lets its jobs go, for somebody else has them by then. Whatever answers late is refused by the
+database, which knows worker and attempt. New jobs wake the worker at once; delayed, retried and reaped ones, and those
+whose notice was lost, are found by looking.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from flows.redact import redactor
+from providers.errors import Rejected, Unconfirmed
+from sql import jobs
+from sql.jobs import Job
+from sql.session import Contended, Pool, as_orchestrator
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Job], Awaitable[None]]
+"""Works one job; may be run again after any crash. What it raises is the attempt's end."""
+
+BEATS_PER_LEASE = 3
+SLOWEST = 5  # pauses between looks grow to this many first ones
+RECONNECT_SECONDS = 5.0
+
+
+class Poison(Exception):
+    """This job can never be done: it is dead at once, and the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much at once, and how often; seconds."""
+
+    slots: int = 100
+    lease_seconds: float = 60
+    poll_seconds: float = 1
+    stop_seconds: float = 30
+
+    @property
+    def lease(self) -> timedelta:
+        """As the database takes it."""
+        return timedelta(seconds=self.lease_seconds)
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One process's hold on the queue. `pool` is its own: handlers must not keep a beat from its connection."""
+
+    pool: Pool
+    listen_dsn: str
+    handlers: Mapping[str, Handler]
+    pace: Pace = field(default_factory=Pace)
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}")
+    refused: int = 0  # answers that came too late
+    _held: dict[UUID, Job] = field(default_factory=dict[UUID, Job])
+    _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict[UUID, asyncio.Task[None]])
+    _done: list[Job] = field(default_factory=list[Job])
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping: bool = False
+
+    def stop(self) -> None:
+        """Claim nothing more, let what is in hand end, give back the rest; safe in a signal handler of the loop."""
+        self._stopping = True
+        self._news.set()
+
+    async def work(self) -> None:
+        """Until stopped."""
+        pause = self.pace.poll_seconds
+        async with self._beside(self._listen), self._beside(self._beat), self._beside(self._reap):
+            while not self._stopping:
+                moved = await self._turn()
+                pause = self.pace.poll_seconds if moved else min(pause * 1.5, self.pace.poll_seconds * SLOWEST)
+                if not moved:
+                    await self._rest(pause)
+            await self._end()
+
+    async def _turn(self) -> bool:
+        """Answer for what is done and take new jobs; whether there was either."""
+        await asyncio.sleep(0)  # every job that can go on does so first: its answer goes into this turn
+        done, self._done = self._done, []
+        room = self.pace.slots - len(self._tasks)
+        self._news.clear()
+        if not done and room <= 0:
+            return False
+        try:
+            async with as_orchestrator(self.pool) as conn:
+                finished, taken = await jobs.turn(
+                    conn, worker=self.name, done=done, queues=list(self.handlers), limit=max(room, 0),
+                    lease=self.pace.lease,
+                )  # fmt: skip
+        except Contended as error:
+            log.warning("queue out of reach: %s", error)
+            self._done = done + self._done  # finishing twice changes nothing the second time
+            await asyncio.sleep(self.pace.poll_seconds)
+            return False
+        self._settle(done, finished)
+        for job in taken:
+            self._held[job.id] = job
+            self._tasks[job.id] = asyncio.create_task(self._try(job))
+        return bool(done or taken)
+
+    def _settle(self, done: list[Job], finished: set[UUID]) -> None:
+        for job in done:
+            self._let_go(job)
+            if job.id not in finished:
+                self.refused += 1
+                log.warning("job=%s attempt=%d was no longer ours to finish", job.id, job.attempt)
+
+    def _let_go(self, job: Job) -> None:
+        if self._held.get(job.id) is job:
+            del self._held[job.id]
+
+    async def _try(self, job: Job) -> None:
+        """One attempt. A cancelled one says nothing: the job was taken from us, or is given back at the end."""
+        limit = asyncio.timeout(job.timeout_seconds)
+        try:
+            async with limit:
+                await self.handlers[job.queue](job)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is how its attempt ended
+            late = isinstance(error, TimeoutError) and limit.expired()
+            await self._failed(job, TimeoutError(f"not done within {job.timeout_seconds} s") if late else error)
+        else:
+            self._done.append(job)
+        finally:
+            if self._tasks.get(job.id) is asyncio.current_task():
+                del self._tasks[job.id]
+            self._news.set()
+
+    async def _failed(self, job: Job, error: Exception) -> None:
+        again = not isinstance(error, (Poison, Rejected, Unconfirmed))
+        words = redactor.clean(str(error) if isinstance(error, Poison) else f"{type(error).__name__}: {error}")
+        with suppress(Contended):  # the lease ends by itself, and the attempt counts
+            async with as_orchestrator(self.pool) as conn:
+                status = await jobs.fail(conn, self.name, job, words, retryable=again)
+            self.refused += status is None
+            log.warning("job=%s queue=%s attempt=%d %s: %s", job.id, job.queue, job.attempt, status or "refused", words)
+        self._let_go(job)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
+
+    async def _end(self) -> None:
+        """What ends in time is finished; the rest is given back, and due at once."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self.pace.stop_seconds)
+        for task in (left := [*self._tasks.values()]):
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        with suppress(Contended):
+            async with as_orchestrator(self.pool) as conn:
+                done, self._done = self._done, []
+                self._settle(done, await jobs.finish(conn, self.name, done))
+                await jobs.release(conn, self.name, list(self._held.values()))
+
+    async def _beat(self) -> None:
+        """Lengthen the leases; stop what was taken from us, and everything once a whole lease went by unheard."""
+        heard = time.monotonic()
+        while True:
+            await asyncio.sleep(self.pace.lease_seconds / BEATS_PER_LEASE)
+            held = list(self._held.values())
+            asked = time.monotonic()
+            try:
+                async with as_orchestrator(self.pool) as conn:
+                    ours = await jobs.heartbeat(conn, self.name, held, self.pace.lease) if held else set[UUID]()
+                heard = asked
+            except Contended as error:
+                log.warning("no beat: %s", error)
+                if time.monotonic() - heard < self.pace.lease_seconds:
+                    continue
+                ours = set[UUID]()
+            self._drop([job for job in held if job.id not in ours])
+
+    def _drop(self, lost: list[Job]) -> None:
+        done = {job.id for job in self._done}
+        for job in lost:
+            if self._held.get(job.id) is job and job.id in self._tasks and job.id not in done:
+                log.warning("job=%s attempt=%d was taken from us, or cancelled", job.id, job.attempt)
+                self._let_go(job)
+                self._tasks[job.id].cancel()
+
+    async def _reap(self) -> None:
+        while True:
+            with suppress(Contended):
+                async with as_orchestrator(self.pool) as conn:
+                    if await jobs.reap(conn):
+                        self._news.set()
+            await asyncio.sleep(self.pace.lease_seconds / BEATS_PER_LEASE)
+
+    async def _listen(self) -> None:
+        """Where notices do not come through, looking is all there is; that is slower, and nothing else."""
+        while True:
+            with suppress(Contended):
+                async with jobs.wake_ups(self.listen_dsn) as notices:
+                    self._news.set()  # what came while nobody listened
+                    while True:
+                        if await notices.next(60) in self.handlers:
+                            self._news.set()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def _beside(self, work: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+        """Something that goes on beside the claims; when it breaks by a mistake of ours, the worker ends."""
+
+        async def guarded() -> None:
+            try:
+                await work()
+            except Exception:
+                log.exception("%s broke", work.__name__)
+                self.stop()
+                raise
+
+        task = asyncio.create_task(guarded())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
