@@ -11,6 +11,7 @@ from prefect.events import ResourceSpecification
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
 
+from flows.nudges import DOMAIN_VERIFIED, TENANT_SUBSCRIBED
 from flows.states import OUR_NAMES
 
 PREFIX = "penguin: "
@@ -18,6 +19,7 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 PREFECT_ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut", "Suspended", "Paused")
 SILENCE = timedelta(seconds=90)  # three heartbeats of 30 s
 RESUME = "resume_waiting/on-event"
+ONBOARD = "onboard_tenant/on-signup"
 
 
 def final_events() -> set[str]:
@@ -68,11 +70,53 @@ def recover(resume_deployment_id: UUID) -> Automation:
     )
 
 
+def began(tenant_journey: UUID) -> Automation:
+    """The back end says that a tenant has subscribed: its journey begins, once per event and joined if it runs."""
+    return Automation(
+        name=f"{PREFIX}onboard who subscribed",
+        description="Start onboard_tenant for the tenant that the event names.",
+        trigger=EventTrigger(
+            expect={TENANT_SUBSCRIBED},
+            match=ResourceSpecification({"prefect.resource.id": ["penguin.tenant.*"]}),
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            RunDeployment(
+                source="selected",
+                deployment_id=tenant_journey,
+                parameters={"tenant_id": "{{ event.resource['penguin.tenant'] }}"},
+                job_variables=None,
+            )
+        ],
+    )
+
+
+def verified(resume_deployment_id: UUID) -> Automation:
+    """A domain has become true: whoever waited for it need not wait for the next sweep."""
+    return Automation(
+        name=f"{PREFIX}resume who waited for a domain",
+        description="Look for waits that are due when a domain was verified.",
+        trigger=EventTrigger(
+            expect={DOMAIN_VERIFIED},
+            match=ResourceSpecification({"prefect.resource.id": ["penguin.domain.*"]}),
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            RunDeployment(source="selected", deployment_id=resume_deployment_id, parameters={}, job_variables=None)
+        ],
+    )
+
+
 async def install() -> list[str]:
     """Make the automations; one line for each that now stands."""
     async with get_client() as client:
         deployment = await client.read_deployment_by_name(RESUME)
-        wanted = [lost_runs(), recover(deployment.id)]
+        journey = await client.read_deployment_by_name(ONBOARD)
+        wanted = [lost_runs(), recover(deployment.id), verified(deployment.id), began(journey.id)]
         lines = [await _ensure(automation) for automation in wanted]
         lines += await _remove_others(client, {automation.name for automation in wanted})
     return lines

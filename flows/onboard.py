@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from flows import states
+from flows import artifacts, nudges, states
 from flows.onboarding.activation import ensure_active
 from flows.onboarding.addresses import ensure_addresses, ensure_egress, ensure_reverse_dns
 from flows.onboarding.admission import ensure_admitted
@@ -25,9 +25,9 @@ from flows.onboarding.records import ensure_dns_published, ensure_dns_verified
 from flows.onboarding.servers import ensure_server
 from flows.onboarding.warmup import ensure_warmup_planned
 from flows.outcomes import Done
-from flows.resources import resources
+from flows.resources import Resources, resources
 from flows.runs import cancel, is_cancelled, open_run, park, settle_failure, succeed
-from sql import tenants
+from sql import provisioning, tenants
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 
@@ -62,13 +62,31 @@ async def onboard_tenant(tenant_id: UUID, run_id: UUID | None = None, request_id
         async with open_run(r, tenant=tenant, kind="onboard", run_id=run_id, idempotency_key=key) as run:
             if not isinstance(run, Run):
                 return run
-            for ensure in JOURNEY:
-                if await is_cancelled(r, run):
-                    return await cancel(r, run, ensure.name)
-                try:
-                    outcome = await ensure(run.id)
-                except Exception as error:  # noqa: BLE001  every way to end is a row first
-                    return await settle_failure(r, run, ensure.name, error)
-                if not isinstance(outcome, Done):
-                    return await park(r, run, ensure.name, outcome)
-            return await succeed(r, run, f"tenant {tenant_id} is active")
+            state = await travel(r, run, tenant_id)
+            await artifacts.show_run(r, run.id)
+            await tell(r, run.id)
+            return state
+
+
+async def travel(r: Resources, run: Run, tenant_id: UUID) -> State[None]:
+    """Every step in turn, until all are true or one is not."""
+    progress = artifacts.Progress(f"{artifacts.key_of(tenant_id)}-progress", len(JOURNEY))
+    for done, ensure in enumerate(JOURNEY, start=1):
+        if await is_cancelled(r, run):
+            return await cancel(r, run, ensure.name)
+        try:
+            outcome = await ensure(run.id)
+        except Exception as error:  # noqa: BLE001  every way to end is a row first
+            return await settle_failure(r, run, ensure.name, error)
+        if not isinstance(outcome, Done):
+            return await park(r, run, ensure.name, outcome)
+        await progress.reached(done, ensure.name)
+    return await succeed(r, run, f"tenant {tenant_id} is active")
+
+
+async def tell(r: Resources, run_id: UUID) -> None:
+    """Nudge whoever follows runs."""
+    async with as_orchestrator(r.pool) as conn:
+        run = await provisioning.get_run(conn, run_id)
+    if run is not None:
+        nudges.run_rests(run)
