@@ -93,7 +93,7 @@ async def park(r: Resources, run: Run, step_key: str, outcome: Waiting | Refused
         began = steps[step_key].started_at or now
         await provisioning.wait_run(
             conn, run.id, run.flow_run_id, reason=outcome.reason, detail=outcome.detail,
-            resume_at=now + outcome.look_again_in if outcome.look_again_in else None,
+            resume_at=now + outcome.look_again_in * r.settings.waits.pace if outcome.look_again_in else None,
             deadline_at=began + _patience(r, outcome.reason) if outcome.look_again_in else None,
         )  # fmt: skip
     log.info("run=%s waiting_for=%s detail=%s", run.id, outcome.reason, outcome.detail)

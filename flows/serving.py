@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEALTHY_SECONDS = 90
 LATE = timedelta(minutes=5)
 STOP_SECONDS = 20
+SWEEP = "flows.recover:resume_waiting"
 
 
 async def serve_all(host: str, port: int) -> None:
@@ -67,7 +68,9 @@ async def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
     module, _, name = entry["entrypoint"].partition(":")
     served: Flow[Any, Any] = getattr(import_module(module), name)
     schedules: list[dict[str, Any]] = entry.get("schedules") or [{}]
-    schedule = schedules[0]
+    schedule: dict[str, Any] = schedules[0]
+    if entry["entrypoint"] == SWEEP and "interval" in schedule:
+        schedule = schedule | {"interval": settings().waits.sweep_seconds}
     return await served.ato_deployment(
         entry["name"],
         description=entry.get("description"),

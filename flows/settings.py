@@ -183,6 +183,8 @@ class MailSettings(Group):
     """How long a run stays for its canary before it ends to wait."""
     proof_max_age_hours: float = Field(default=24, gt=0)
     """A proof older than this is made again."""
+    canaries_per_day: int = Field(default=10, gt=0)
+    """Canaries of one domain, address and receiver in 24 hours; then a person is asked."""
 
 
 class MailHostSettings(Group):
@@ -209,6 +211,10 @@ class Waits(Group):
     """For a tenant to publish."""
     provider_hours: float = 24
     """For the provider, the certificate authority or a receiver."""
+    pace: float = Field(default=1, gt=0)
+    """Factor on the pause before a waiting run looks again; below 1 in a world where time runs for people who wait."""
+    sweep_seconds: float = Field(default=120, gt=0)
+    """How often single-machine mode looks for waits that are due; with workers prefect.yaml says it."""
 
 
 class Staff(Group):

@@ -1,77 +1,80 @@
-"""Prove that authenticated mail really arrives: a message to a receiver of ours, read back and judged."""
+"""Prove that authenticated mail really arrives: a message to each receiver of ours, read back and judged."""
 
-import asyncio
-import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
-from email.utils import format_datetime
 from typing import Any
 
-from flows import vault
-from flows.onboarding.desired import password_path, postmaster
-from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
+from flows.onboarding import canary
+from flows.onboarding.canary import Path
+from flows.onboarding.plans import Estate, estate_of
 from flows.outcomes import Done, Outcome, Waiting
-from flows.policy.lifecycle import DkimKeyStatus
-from flows.policy.proof import NONCE_HEADER, ProofExpectation, VerifiedSignature, is_proven, judge_delivery
+from flows.policy.proof import is_proven, judge_absence, next_look
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
 from flows.runs import instance_of
-from flows.settings import ProofReceiver
 from flows.steps import step
-from flows.waiting import short_looks
 from providers.errors import Rejected
-from providers.mail import Mailbox, Submission
-from providers.resolver import Answer
-from providers.resolver import Outcome as Found
-from providers.signatures import signature_names, verify_dkim
 from sql import delivery_proofs
 from sql.delivery_proofs import Proof
-from sql.domains import Domain
 from sql.provisioning import Run
 from sql.session import as_orchestrator
-from sql.smtp_ip_addresses import Address
-
-LOOK_AGAIN = timedelta(minutes=2)
 
 
 @step(name="prove_delivery")
 async def ensure_delivery_proven(r: Resources, run: Run) -> Outcome:
-    """One fresh, passing proof for every domain through its address at every receiver; nothing is active without it."""
+    """One fresh, passing proof for every domain through its address at every receiver; nothing is active without it.
+
+    All canaries are on their way before the first is waited for; a wait names the first trouble, a person's first.
+    """
     estate = await estate_of(r, run)
-    proven: list[str] = []
+    begun = [(path, await begun_proof(r, run, estate, path)) for path in paths(r, estate)]
+    ended = [
+        await judge_arrival(r, run, estate, path, state) if isinstance(state, Proof) else state for path, state in begun
+    ]
+    if waiting := worst([outcome for outcome in ended if isinstance(outcome, Waiting)]):
+        return waiting
+    return Done({"proven": [f"{path.domain.domain_name} at {path.receiver.authserv_id}" for path, _ in begun]})
+
+
+def paths(r: Resources, estate: Estate) -> Iterator[Path]:
+    """Every domain, through the address it sends from, at every receiver."""
     for domain in estate.domains:
         for receiver in r.settings.mail.proof_receivers:
-            if waiting := await ensure_proof(r, run, estate, domain, receiver):
-                return waiting
-            proven.append(f"{domain.domain_name} at {receiver.authserv_id}")
-    return Done({"proven": proven})
+            yield Path(domain, estate.sends_from[domain.id], receiver)
 
 
-async def ensure_proof(
-    r: Resources, run: Run, estate: Estate, domain: Domain, receiver: ProofReceiver
-) -> Waiting | None:
-    """A stored proof that is fresh will do; one on its way is waited for; only then a canary leaves."""
-    address = estate.sends_from[domain.id]
-    proof = await latest(r, run, domain, address, receiver)
+def worst(waits: Sequence[Waiting]) -> Waiting | None:
+    """The wait that is told: one that needs a person, else the one that is looked at soonest."""
+    order = sorted(waits, key=lambda wait: (wait.reason != "operator", wait.look_again_in or timedelta()))
+    if len(order) < 2:  # noqa: PLR2004  one speaks for itself
+        return order[0] if order else None
+    return Waiting(order[0].reason, f"{order[0].detail} (and {len(order) - 1} more)", order[0].look_again_in)
+
+
+async def begun_proof(r: Resources, run: Run, estate: Estate, path: Path) -> Proof | Waiting | None:
+    """A canary on its way; None when a stored proof is fresh. Never a second one while the first may yet arrive."""
+    proof = await latest(r, run, path)
     if proof is not None and is_fresh(r, proof):
         return None
     if proof is None or proof.verdict != Truth.UNKNOWN:
-        proof = await intend(r, run, domain, address, receiver)
-    if proof.sent_at is None and not await arrived(r, receiver, proof):
+        if waiting := await budget_spent(r, run, path):
+            return waiting
+        proof = await canary.intend(r, run, path)
+    if proof.sent_at is None and not await canary.arrived(r, path, proof):
         try:
-            await send(r, estate, domain, receiver, proof)
+            await canary.send(r, estate, path, proof)
         except Rejected as error:
-            return await note_refusal(r, run, domain, proof, error)
-    return await judge_arrival(r, estate, domain, receiver, proof)
+            return await note_refusal(r, run, path, proof, error)
+    return proof
 
 
-async def latest(r: Resources, run: Run, domain: Domain, address: Address, receiver: ProofReceiver) -> Proof | None:
+async def latest(r: Resources, run: Run, path: Path) -> Proof | None:
     """The newest canary of this path."""
     async with as_orchestrator(r.pool) as conn:
         return await delivery_proofs.latest_proof(
-            conn, tenant_id=run.tenant_id, domain_id=domain.id, smtp_ip_address_id=address.id, receiver=receiver.address
-        )
+            conn, tenant_id=run.tenant_id, domain_id=path.domain.id, smtp_ip_address_id=path.address.id,
+            receiver=path.receiver.address,
+        )  # fmt: skip
 
 
 def is_fresh(r: Resources, proof: Proof) -> bool:
@@ -80,131 +83,81 @@ def is_fresh(r: Resources, proof: Proof) -> bool:
     return proof.verdict == Truth.PASS and proof.received_at is not None and proof.received_at > datetime.now(UTC) - age
 
 
-async def intend(r: Resources, run: Run, domain: Domain, address: Address, receiver: ProofReceiver) -> Proof:
-    """Write the canary down before it leaves."""
-    nonce = secrets.token_hex(16)
+async def budget_spent(r: Resources, run: Run, path: Path) -> Waiting | None:
+    """A receiver that refused several canaries in a day is not knocked at again until a person has looked."""
     async with as_orchestrator(r.pool) as conn:
-        return await delivery_proofs.intend_proof(
-            conn, tenant_id=run.tenant_id, run_id=run.id, domain_id=domain.id, smtp_ip_address_id=address.id,
-            receiver=receiver.address, nonce=nonce, message_id=f"<{nonce}@{domain.domain_name}>",
+        had = await delivery_proofs.canaries_of_a_day(
+            conn, tenant_id=run.tenant_id, domain_id=path.domain.id, smtp_ip_address_id=path.address.id,
+            receiver=path.receiver.address,
         )  # fmt: skip
-
-
-async def send(r: Resources, estate: Estate, domain: Domain, receiver: ProofReceiver, proof: Proof) -> None:
-    """Submit the canary as the domain's postmaster; its Message-ID is the same on every try."""
-    sender = postmaster(domain)
-    password = await vault.fetch_sure(r, tenant_id=domain.tenant_id, path=password_path(sender))
-    host = estate.names[estate.addresses[0].id]
-    submission = Submission(host, user=sender, password=password, ca_file=r.settings.mail.ca_file)
-    await submission.send(canary(sender, receiver.address, proof), sender=sender, recipients=[receiver.address])
-    async with as_orchestrator(r.pool) as conn:
-        await delivery_proofs.note_sent(conn, proof.id)
-
-
-def canary(sender: str, recipient: str, proof: Proof) -> bytes:
-    """The message itself."""
-    message = EmailMessage()
-    message["From"] = sender
-    message["To"] = recipient
-    message["Subject"] = f"Delivery proof {proof.nonce[:8]}"
-    message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = proof.message_id
-    message[NONCE_HEADER] = proof.nonce
-    message.set_content("This message proves that mail of this domain arrives and is authenticated. Nobody reads it.\n")
-    return message.as_bytes()
-
-
-async def arrived(r: Resources, receiver: ProofReceiver, proof: Proof) -> bytes | None:
-    """The canary as the receiver's mailbox holds it."""
-    mailbox = Mailbox(
-        receiver.imap_host, user=receiver.username, password=receiver.password, ca_file=r.settings.mail.ca_file
+    if had < r.settings.mail.canaries_per_day:
+        return None
+    return Waiting(
+        "operator",
+        f"{path.words} was tried {had} times in 24 hours at {path.receiver.address} and did not prove: find the cause,"
+        f" and once a day has passed: python -m flows retry {run.id}",
     )
-    found = await mailbox.find(NONCE_HEADER, proof.nonce)
-    return found[0].raw if found else None
 
 
-async def judge_arrival(
-    r: Resources, estate: Estate, domain: Domain, receiver: ProofReceiver, proof: Proof
-) -> Waiting | None:
-    """Wait for the message, judge it, store it raw."""
-    raw: bytes | None = None
-    async for _ in short_looks(r.settings.mail.arrival_wait_seconds):
-        if raw := await arrived(r, receiver, proof):
-            break
-    if raw is None:
-        return Waiting(
-            "provider",
-            f"the canary of {domain.domain_name} is not in {receiver.address} yet (nonce {proof.nonce[:8]})",
-            LOOK_AGAIN,
-        )  # fmt: skip
-    verdicts = await judged(r, estate, domain, receiver, proof, raw)
+async def judge_arrival(r: Resources, run: Run, estate: Estate, path: Path, proof: Proof) -> Waiting | None:
+    """Wait for the message, judge it, store it raw with all that the verdicts rest on."""
+    found = await canary.awaited(r, path, proof)
+    if found is None:
+        return await judge_silence(r, run, path, proof)
+    verdicts, evidence = await canary.judged(r, run, estate, path, proof, found)
     truth = is_proven(verdicts)
-    async with as_orchestrator(r.pool) as conn:
-        await delivery_proofs.note_verdict(
-            conn, proof.id, verdict=truth, checks={v.subject: as_json(v) for v in verdicts}, raw_message=raw
-        )
+    await note(r, proof, truth, verdicts, raw_message=found.raw, evidence=evidence)
     if truth is Truth.PASS:
         return None
     bad = [
         f"{v.subject}: {v.fix or v.reason} (found {', '.join(v.found) or 'nothing'})" for v in verdicts if not v.passed
     ]
-    return Waiting("operator", f"the canary of {domain.domain_name} arrived and does not prove: {'; '.join(bad)}")
+    return Waiting("operator", f"{path.words} arrived and does not prove: {'; '.join(bad)}")
 
 
-async def judged(
-    r: Resources, estate: Estate, domain: Domain, receiver: ProofReceiver, proof: Proof, raw: bytes
-) -> Sequence[Verdict]:
-    """What the receiver says, and what we verify again ourselves against DNS."""
-    address = estate.sends_from[domain.id]
-    helo = estate.names[address.id]
-    names = signature_names(raw)
-    keys, ptr, forward = await asyncio.gather(
-        asyncio.gather(*(r.resolver.ask(name, "TXT") for name in names)),
-        r.resolver.ask(address.ip_address.reverse_pointer, "PTR"),
-        r.resolver.ask(helo, "A"),
-    )
-    records = {name: answer.values[0] for name, answer in zip(names, keys, strict=True) if answer.values}
-    signatures = verify_dkim(raw, records)
-    expectation = ProofExpectation(
-        domain=domain.domain_name,
-        ip=address.ip_address,
-        helo=helo,
-        authserv_id=receiver.authserv_id,
-        selectors={
-            ALGORITHMS[key.algorithm]: key.selector
-            for key in estate.keys[domain.id]
-            if key.status in {DkimKeyStatus.VERIFIED, DkimKeyStatus.ACTIVE}
-        },
-        nonce=proof.nonce,
-        receiver_mx=receiver.mx,
-    )
-    return judge_delivery(
-        raw,
-        expectation,
-        tuple(VerifiedSignature(s.domain, s.selector, s.algorithm, s.valid) for s in signatures),
-        values_of(ptr),
-        values_of(forward),
-        fetched_at=datetime.now(UTC),
+async def judge_silence(r: Resources, run: Run, path: Path, proof: Proof) -> Waiting:
+    """It is in no folder: what our own host says of it decides between waiting and a person."""
+    fate = await canary.fate_of(r, run, proof)
+    since = datetime.now(UTC) - (proof.sent_at or datetime.now(UTC))
+    verdict = judge_absence(fate, path.receiver.mx, since)
+    if verdict.truth is Truth.FAIL:
+        await note(r, proof, Truth.FAIL, [verdict], raw_message=None)
+        return Waiting(
+            "operator",
+            f"{path.words} does not arrive: {verdict.fix}; mend the cause, then: python -m flows retry {run.id}",
+        )
+    said = f": {path.receiver.mx} defers it ({fate.words}), and it is tried again" if fate.status == "deferred" else ""
+    return Waiting(
+        "provider",
+        f"{path.words} is not in {path.receiver.address} yet (nonce {proof.nonce[:8]}){said}",
+        next_look(since),
     )
 
 
-def values_of(answer: Answer) -> Sequence[str] | None:
-    """What DNS said; None when it said nothing."""
-    return answer.values if answer.outcome in {Found.FOUND, Found.ABSENT} else None
-
-
-async def note_refusal(r: Resources, run: Run, domain: Domain, proof: Proof, error: Rejected) -> Waiting:
-    """Our own host refused the canary: that is an answer, and it is kept."""
-    instance = await instance_of(r, run)
+async def note(
+    r: Resources,
+    proof: Proof,
+    truth: Truth,
+    verdicts: Sequence[Verdict],
+    *,
+    raw_message: bytes | None,
+    evidence: Mapping[str, Any] | None = None,
+) -> None:
+    """The answer to a canary, as it is stored."""
     async with as_orchestrator(r.pool) as conn:
         await delivery_proofs.note_verdict(
-            conn, proof.id, verdict=Truth.FAIL, checks={"submission": {"truth": Truth.FAIL, "reason": str(error)}},
-            raw_message=None,
+            conn, proof.id, verdict=truth, checks={v.subject: as_json(v) for v in verdicts}, raw_message=raw_message,
+            evidence=evidence,
         )  # fmt: skip
+
+
+async def note_refusal(r: Resources, run: Run, path: Path, proof: Proof, error: Rejected) -> Waiting:
+    """Our own host refused the canary: that is an answer, and it is kept."""
+    instance = await instance_of(r, run)
+    await note(r, proof, Truth.FAIL, [Verdict("submission", Truth.FAIL, str(error))], raw_message=None)
     return Waiting(
         "operator",
-        f"{instance.hostname or instance.token} refused the canary of {domain.domain_name}: {error}; then:"
-        f" python -m flows retry {run.id}",
+        f"{instance.hostname or instance.token} refused {path.words}: {error}; then: python -m flows retry {run.id}",
     )
 
 
