@@ -68,23 +68,29 @@ async def settle_identity(conn: AsyncConnection, domain_id: int, *, name: str, t
     )
 
 
-async def note_records(
-    conn: AsyncConnection, domain_id: int, *, records: Mapping[str, Any], error: Mapping[str, Any] | None
+async def note_look(
+    conn: AsyncConnection,
+    domain_id: int,
+    *,
+    records: Mapping[str, Any],
+    error: Mapping[str, Any] | None,
+    next_at: datetime | None,
 ) -> None:
-    """Replace the latest picture of what should be, and what is, published."""
+    """Replace the latest picture of what should be, and what is, published; `next_at` None: no more looks unasked."""
     await conn.execute(
         """
         UPDATE domains SET dns_records = %s, dns_verification_error = %s, dns_last_verified_at = now(),
+               dns_next_check_at = coalesce(%s::timestamptz, 'infinity'),
                dns_verification_attempts = dns_verification_attempts + 1, updated_at = now() WHERE id = %s
         """,
-        [Jsonb(dict(records)), Jsonb(dict(error)) if error else None, domain_id],
+        [Jsonb(dict(records)), Jsonb(dict(error)) if error else None, next_at, domain_id],
     )
 
 
 async def note_expected(conn: AsyncConnection, domain_id: int, records: Mapping[str, Any]) -> None:
-    """Write what is to be published, before anything is; a picture with verdicts stays."""
+    """Write what is to be published, before anything is; from now on it is looked for."""
     await conn.execute(
-        "UPDATE domains SET dns_records = %s, updated_at = now() WHERE id = %s AND dns_last_verified_at IS NULL",
+        "UPDATE domains SET dns_records = %s, dns_next_check_at = now(), updated_at = now() WHERE id = %s",
         [Jsonb(dict(records)), domain_id],
     )
 

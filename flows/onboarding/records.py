@@ -1,7 +1,6 @@
 """Publish what a domain needs, and verify what the world sees of it."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from flows import observing, vault
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of, plan_of
@@ -16,8 +15,12 @@ from flows.policy.records import (
     Keep,
     Merge,
     Need,
+    entries,
     expected_records,
+    line,
+    looked,
     publication,
+    renewed,
 )
 from flows.policy.spf import SpfOutcome
 from flows.policy.verdict import Truth, Verdict
@@ -45,7 +48,7 @@ async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
     for domain in estate.domains:
         expected = expected_records(plan_of(r, estate, domain))
         async with as_orchestrator(r.pool) as conn:
-            await domains.note_expected(conn, domain.id, {"records": [as_json(record) for record in expected]})
+            await domains.note_expected(conn, domain.id, renewed(domain.dns_records, expected))
         if domain.dns_host is None:
             lines.append(f"{domain.domain_name}: the tenant publishes {len(expected)} records by hand")
             continue
@@ -114,12 +117,11 @@ async def decision_on(r: Resources, host: DnsHost, domain: Domain, record: Expec
 
 def ours_before(domain: Domain, record: ExpectedRecord) -> list[str]:
     """Values that an earlier picture of the domain asked for at this name: ours to replace."""
-    former: list[dict[str, Any]] = domain.dns_records.get("records") or []
     return [
         value
-        for row in former
-        if (row["name"], row["record_type"]) == (record.name, record.rtype)
-        for value in row["value"]
+        for entry in entries(domain.dns_records)
+        if (entry.expected.name, entry.expected.rtype) == (record.name, record.rtype)
+        for value in (*entry.expected.values, *entry.former)
     ]
 
 
@@ -172,23 +174,14 @@ def gates(record: ExpectedRecord, verdict: Verdict) -> bool:
     return record.need is Need.REQUIRED and verdict.truth is not Truth.PASS
 
 
-def line(verdict: Verdict) -> str:
-    """One line for the tenant."""
-    if verdict.truth is Truth.UNKNOWN:
-        return f"{verdict.subject}: not known yet ({verdict.reason}); it is looked at again"
-    return verdict.fix or f"{verdict.subject}: {verdict.reason}"
-
-
 async def remember(r: Resources, run: Run, estate: Estate, domain: Domain, judged: Judged) -> None:
     """The picture, its history, the domain's status and that of its keys, in one transaction."""
     blocked = [verdict for record, verdict in judged if gates(record, verdict)]
     status = DomainStatus.VERIFIED if not blocked else next_status(judged)
+    picture = entries(renewed(domain.dns_records, [record for record, _ in judged]))
+    seen = looked(picture, [verdict for _, verdict in judged], datetime.now(UTC))
     async with as_orchestrator(r.pool) as conn:
-        await domains.note_records(
-            conn, domain.id,
-            records={"records": [as_json(record, verdict) for record, verdict in judged]},
-            error={"reason": blocked[0].reason, "fix": line(blocked[0])} if blocked else None,
-        )  # fmt: skip
+        await domains.note_look(conn, domain.id, records=seen.picture, error=seen.error, next_at=seen.next_at)
         await dns_checks.add_checks(
             conn, tenant_id=run.tenant_id, domain_id=domain.id, flow_run_id=run.flow_run_id,
             checks=[check_of(record, verdict) for record, verdict in judged],
@@ -225,15 +218,3 @@ def check_of(record: ExpectedRecord, verdict: Verdict) -> DnsCheck:
             "seen": [{"by": e.source, "question": e.question, "answer": e.answer[:500]} for e in verdict.evidence]
         },
     )  # fmt: skip
-
-
-def as_json(record: ExpectedRecord, verdict: Verdict | None = None) -> dict[str, Any]:
-    """One entry of `domains.dns_records`, in the shape the web application reads."""
-    status = {None: "pending", Truth.PASS: "verified", Truth.FAIL: "failed", Truth.UNKNOWN: "error"}
-    return {
-        "record_key": record.key, "record_type": record.rtype, "name": record.name, "value": list(record.values),
-        "ttl": record.ttl, "need": record.need, "holder": record.holder,
-        "verification_status": status[verdict.truth if verdict else None],
-        "fix": line(verdict) if verdict and verdict.truth is not Truth.PASS else None,
-        "last_verified_at": datetime.now(UTC).isoformat() if verdict else None,
-    }  # fmt: skip

@@ -75,13 +75,19 @@ class RecordState:
     error: str = ""  # reason of the last UNKNOWN, until something conclusive comes
     conclusive: bool = False  # whether anything conclusive was ever seen
     flaps: tuple[datetime, ...] = ()  # falls from verified to failed within a day
+    disagreeing_since: datetime | None = None  # first time the authorities were seen to differ, while they do
 
 
 def after(
     state: RecordState, verdict: Verdict, at: datetime, rules: Rules = SHIPPED
 ) -> tuple[RecordState, tuple[Notice, ...]]:
     """The state after one more verdict, and who is to be told of it."""
-    state = replace(state, since=state.since or at, flaps=tuple(flap for flap in state.flaps if at - flap < DAY))
+    state = replace(
+        state,
+        since=state.since or at,
+        flaps=tuple(flap for flap in state.flaps if at - flap < DAY),
+        disagreeing_since=(state.disagreeing_since or at) if verdict.reason == "authorities_disagree" else None,
+    )
     match verdict.truth:
         case Truth.UNKNOWN:
             return after_unknown(state, verdict, rules)

@@ -94,11 +94,10 @@ def _records(question: Question, data: bytes, at: int, count: int) -> tuple[list
         value = _value(data, rtype, start, at)
         # Texts that are cut differently are two records, which an SPF evaluation has to notice.
         key = (owner, rtype, "" if rtype in SINGLE else data[start:at] if rtype == TXT else value)
-        if key not in seen:
-            seen.add(key)
-            records.append(Record(owner, rtype, ttl, value))
-        elif rtype in SINGLE:
+        if key in seen:
             raise Odd
+        seen.add(key)
+        records.append(Record(owner, rtype, ttl, value))
     return records, at
 
 

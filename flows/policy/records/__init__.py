@@ -4,6 +4,7 @@ from flows.policy.dkim import DkimRecord
 from flows.policy.records.expected import expected_records, required
 from flows.policy.records.hints import Hint, delegation_hint, hint, suspects
 from flows.policy.records.judging import judge, judge_dnssec
+from flows.policy.records.looks import Looked, is_settled, looked
 from flows.policy.records.nouns import (
     DomainPlan,
     ExpectedRecord,
@@ -16,6 +17,7 @@ from flows.policy.records.nouns import (
     RecordSet,
     Stray,
 )
+from flows.policy.records.picture import Entry, as_json, entries, line, renewed
 from flows.policy.records.publication import Change, Conflict, Keep, publication
 from flows.policy.records.reading import read
 
@@ -24,24 +26,32 @@ __all__ = [
     "Conflict",
     "DkimRecord",
     "DomainPlan",
+    "Entry",
     "ExpectedRecord",
     "Hint",
     "Holder",
     "HostAddress",
     "Keep",
+    "Looked",
     "Merge",
     "Need",
     "Observations",
     "ObservedAnswer",
     "RecordSet",
     "Stray",
+    "as_json",
     "delegation_hint",
+    "entries",
     "expected_records",
     "hint",
+    "is_settled",
     "judge",
     "judge_dnssec",
+    "line",
+    "looked",
     "publication",
     "read",
+    "renewed",
     "required",
     "suspects",
 ]

@@ -33,7 +33,8 @@ def judged(expected: ExpectedRecord, observations: Observations) -> Verdict:
     if is_bogus(observations):
         return unknown(expected, "dnssec_broken")
     if not conclusive or 2 * len(conclusive) < len(said):
-        return unknown(expected, "authority_unreachable")
+        spent = any(answer.outcome == "budget" for answer in said)
+        return unknown(expected, "query_budget" if spent else "authority_unreachable")
     readings = [evaluated(expected, answer.values, observations) for answer in conclusive]
     truths = {reading.truth for reading in readings}
     if truths == {Truth.PASS}:
@@ -67,7 +68,8 @@ def by_evaluation(reading: Verdict, results: Sequence[SpfResult]) -> Verdict:
     said = worst.problem or worst.term or "no term covers the address"
     found = (*reading.found, f"{worst.ip}: {worst.outcome} ({said})")
     if worst.outcome is SpfOutcome.TEMPERROR:
-        return replace(reading, truth=Truth.UNKNOWN, reason="spf_temperror", found=found)
+        reason = "query_budget" if said.endswith(": budget") else "spf_temperror"
+        return replace(reading, truth=Truth.UNKNOWN, reason=reason, found=found)
     reason = "spf_permerror" if worst.outcome is SpfOutcome.PERMERROR else "spf_not_authorised"
     return replace(reading, truth=Truth.FAIL, reason=reason, found=found, fix=f"{worst.ip} must pass: {said}")
 
@@ -79,7 +81,8 @@ def seen_by_resolvers(expected: ExpectedRecord, right: Verdict, observations: Ob
         return right
     if answers:
         return unknown(expected, "propagating")
-    return unknown(expected, "resolver_unreachable")
+    spent = any(answer.outcome == "budget" for answer in observations.recursive)
+    return unknown(expected, "query_budget" if spent else "resolver_unreachable")
 
 
 def is_stale(expected: ExpectedRecord, conclusive: Sequence[ObservedAnswer], observations: Observations) -> bool:

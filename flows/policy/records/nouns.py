@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol
 from flows.policy.dkim import DkimRecord
 from flows.policy.spf import SpfResult
 
-Outcome = Literal["found", "absent", "servfail", "refused", "timeout", "broken"]
+Outcome = Literal["found", "absent", "servfail", "refused", "timeout", "broken", "budget"]
 CONCLUSIVE: Final = frozenset({"found", "absent"})
 
 
