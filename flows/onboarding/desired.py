@@ -63,7 +63,11 @@ async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomai
         for key in estate.keys[domain.id]
     ]
     place = [address.id for address in estate.addresses].index(sending.id)
-    return MailDomain(name=domain.domain_name, transport=transport_name(place), dkim=tuple(signers))
+    keys = await vault.fetch(r, tenant_id=domain.tenant_id, path=return_path_keys_path(domain.domain_name))
+    return MailDomain(
+        name=domain.domain_name, transport=transport_name(place), dkim=tuple(signers),
+        return_path_keys=tuple(keys.get_secret_value().split()) if keys else (),
+    )  # fmt: skip
 
 
 def hosted(box: Mailbox) -> HostMailbox:
@@ -87,6 +91,11 @@ def postmaster(domain: Domain) -> str:
 def password_path(address: str) -> str:
     """Where a mailbox's password is sealed."""
     return f"mailbox/{address}"
+
+
+def return_path_keys_path(domain_name: str) -> str:
+    """Where the keys of a domain's return paths are sealed: hex, the newest first, a blank between two."""
+    return f"return-path/{domain_name}"
 
 
 def hash_path(address: str) -> str:

@@ -1,13 +1,15 @@
 """Mailboxes on the host: passwords made and sealed here, only salted hashes travel."""
 
+import secrets
+
 from pydantic import SecretStr
 
 from flows import vault
 from flows.hosts import converge
-from flows.onboarding.desired import desired_host, hash_path, password_path, postmaster
+from flows.onboarding.desired import desired_host, hash_path, password_path, postmaster, return_path_keys_path
 from flows.onboarding.plans import ALGORITHMS, estate_of
 from flows.outcomes import Done, Outcome
-from flows.policy import mail_host
+from flows.policy import mail_host, verp
 from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus, allowed_from
 from flows.resources import Resources
 from flows.runs import actor, instance_of
@@ -32,6 +34,7 @@ async def ensure_mailboxes(r: Resources, run: Run) -> Outcome:
             await give_password(r, box)
     for domain in estate.domains:
         await give_postmaster(r, domain)
+        await give_return_path_key(r, domain)
     host = await desired_host(r, run)
     changed = await converge(r, instance, mail_host.desired(host))
     async with as_orchestrator(r.pool) as conn:
@@ -64,7 +67,17 @@ async def give_postmaster(r: Resources, domain: Domain) -> None:
     if await vault.fetch(r, tenant_id=domain.tenant_id, path=hash_path(address)):
         return
     password = new_password()
-    secrets = {password_path(address): password, hash_path(address): SecretStr(hash_password(password))}
+    both = {password_path(address): password, hash_path(address): SecretStr(hash_password(password))}
     async with as_orchestrator(r.pool) as conn:
-        for path, secret in secrets.items():
+        for path, secret in both.items():
             await vault.store(r, conn, tenant_id=domain.tenant_id, purpose="mailbox_password", path=path, secret=secret)
+
+
+async def give_return_path_key(r: Resources, domain: Domain) -> None:
+    """The key that signs return paths of one domain of one tenant, made once."""
+    path = return_path_keys_path(domain.domain_name)
+    if await vault.fetch(r, tenant_id=domain.tenant_id, path=path):
+        return
+    key = SecretStr(secrets.token_hex(verp.KEY_BYTES))
+    async with as_orchestrator(r.pool) as conn:
+        await vault.store(r, conn, tenant_id=domain.tenant_id, purpose="signing_key", path=path, secret=key)

@@ -2,16 +2,19 @@
 
 import asyncio
 import re
+import shlex
+import smtplib
 import socket
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from flows.policy import convergence, mail_host, secure_host
+from flows.policy import convergence, mail_host, secure_host, verp
 from flows.policy.convergence import Applied, Component, Desired, Refused
 from providers.errors import Unauthorized, Unavailable
 from providers.keys import hash_password, issue_certificate
@@ -19,14 +22,15 @@ from providers.ssh import Ssh
 from sandbox import prerequisites
 from sandbox.world import World
 from tests.support import world as worlds
-from tests.support.converged import PASSWORD, ROOT_PASSWORD, Host, ssh_from_control
+from tests.support.converged import PASSWORD, RETURN_PATH_KEY, ROOT_PASSWORD, Host, ssh_from_control
 
 pytestmark = pytest.mark.sandbox
 
 STAMPS = """
 find /etc /usr/local /var/lib/penguin -xdev -type f -printf '%p %T@ %i\\n' | sort
 systemctl show -p Id -p ActiveEnterTimestampMonotonic -p InvocationID \
-    postfix@- dovecot unbound rsyslog nftables ssh fail2ban penguin-caps penguin-dkim@rsa penguin-dkim@ed25519
+    postfix@- dovecot unbound rsyslog nftables ssh fail2ban penguin-caps penguin-gate \
+    penguin-dkim@rsa penguin-dkim@ed25519
 """
 
 
@@ -105,7 +109,9 @@ async def test_with_nothing_to_change_one_connection_and_one_command_are_all_and
         (587, ("MAIL FROM:<anna@acorn.example>",), 530),
         (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<postmaster@acorn.example>"), 250),
         (25, ("MAIL FROM:<a@stranger.example>", "RCPT TO:<abuse@birch.example>"), 250),
-        (25, ("MAIL FROM:<>", "RCPT TO:<b+token@bounce.acorn.example>"), 250),
+        (25, ("MAIL FROM:<>", "RCPT TO:<postmaster@bounce.acorn.example>"), 250),
+        (25, ("MAIL FROM:<>", "RCPT TO:<b+token@bounce.acorn.example>"), 550),
+        (25, ("MAIL FROM:<>", "RCPT TO:<b@bounce.acorn.example>"), 550),
     ],
 )
 async def test_a_stranger_is_answered(host: Host, port: int, commands: tuple[str, ...], code: int) -> None:
@@ -178,6 +184,8 @@ async def test_who_guesses_passwords_is_shut_out_and_a_worker_who_mistypes_is_no
         (None, ""),
         ("boss@bank.example", None),
         ("boss@bank.example, anna@acorn.example", None),
+        ("anna@birch.example", None),
+        ("a group: anna@acorn.example;", None),
     ],
 )
 async def test_a_mailbox_sends_as_itself_only(host: Host, author: str | None, sender: str | None) -> None:
@@ -228,12 +236,99 @@ async def test_a_key_signs_once_its_record_was_seen_and_not_before(spare: Host) 
     assert sorted(re.findall(r"a=([a-z0-9-]+);", " ".join(map(str, signatures)))) == ["ed25519-sha256", "rsa-sha256"]
 
 
+async def test_a_forged_second_author_is_refused_and_a_missing_one_is_the_mailbox_itself(host: Host) -> None:
+    twice = b"From: postmaster@acorn.example\r\nTo: anna@acorn.example\r\nFrom: boss@bank.example\r\n\r\nhello\r\n"
+    code, text = host.submit("postmaster@acorn.example", to=["anna@acorn.example"], raw=twice)
+    assert (code, "one From" in text) == (550, True), text
+    none = b"Subject: no author\r\nTo: anna@acorn.example\r\n\r\nhello\r\n"
+    code, text = host.submit("postmaster@acorn.example", to=["anna@acorn.example"], raw=none)
+    assert code == 250, text
+    assert host.message("anna@acorn.example", "no author")["From"] == "postmaster@acorn.example"
+
+
+async def test_an_enclosed_message_keeps_its_author_and_its_way(host: Host) -> None:
+    enclosed = "Received: from x by y with ESMTPSA id 1; Sun, 22 Nov 2026 12:00:00 +0000\r\nSender: x@y.example\r\n"
+    whole = (
+        "From: postmaster@acorn.example\r\nTo: anna@acorn.example\r\nSubject: a forward\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: message/rfc822\r\n\r\n" + enclosed + "From: boss@bank.example\r\nSubject: inner\r\n\r\nhello\r\n"
+    )
+    code, text = host.submit("postmaster@acorn.example", to=["anna@acorn.example"], raw=whole.encode())
+    assert code == 250, text
+    (inner,) = host.message("anna@acorn.example", "a forward").iter_parts()
+    assert (inner["From"], inner["Sender"]) == ("boss@bank.example", "x@y.example")
+    assert "ESMTPSA" in str(inner["Received"])
+
+
 async def test_a_mailbox_may_use_the_return_paths_of_its_own_domain_only(host: Host) -> None:
-    own, other = "b+token@bounce.acorn.example", "b+token@bounce.birch.example"
+    own, other = host.return_path("acorn.example", 1), host.return_path("birch.example", 1)
     code, text = host.submit("postmaster@acorn.example", sender=own, to=["anna@acorn.example"], subject="returns")
     assert code == 250, text
     assert host.message("anna@acorn.example", "returns")["Return-Path"] == f"<{own}>"
     assert host.submit("postmaster@acorn.example", sender=other, to=["anna@acorn.example"])[0] == 553
+
+
+@pytest.mark.parametrize("days_ago", [None, 100])
+async def test_a_return_path_that_is_forged_or_old_is_taken_at_neither_door(host: Host, days_ago: int | None) -> None:
+    path = host.return_path("acorn.example", 2, days_ago=days_ago or 0)
+    path = path if days_ago else path.replace("b+0", "b+1")
+    code, text = host.submit("postmaster@acorn.example", sender=path, to=["anna@acorn.example"])
+    assert (code, "return path" in text) == (550, True), text
+    assert host.talk(25, "MAIL FROM:<>", f"RCPT TO:<{path}>") == [250, 550]
+
+
+async def test_what_a_receiver_refuses_comes_back_to_the_feedback_mailbox_with_its_token(host: Host) -> None:
+    path, rule = host.return_path("birch.example", 77), {"match": {"sender": "@bounce.birch.example"}}
+    receiver = host.world.receiver("bigmail.example")
+    receiver.rules([{**rule, "action": "550 5.1.1 nobody here"}])
+    try:
+        code, text = host.submit("postmaster@birch.example", sender=path, subject="into the void")
+        assert code == 250, text
+        dsn = host.feedback("Undelivered")
+    finally:
+        receiver.clear()
+    assert dsn.get_content_type() == "multipart/report"
+    assert "5.1.1" in dsn.as_string()
+    keys = dict.fromkeys(host.domains, (RETURN_PATH_KEY,))
+    paths = {str(value).strip("<>") for value in dsn.get_all("To", [])}
+    assert paths == {path}
+    found = verp.read(path, keys, datetime.now(UTC).date())
+    assert (found.standing, found.reference) == (verp.Standing.GENUINE, 77)
+    delivered = str(dsn["Delivered-To"])
+    assert path.partition("@")[0].removeprefix("b+") in delivered, delivered
+
+
+async def test_a_domains_return_paths_leave_by_its_own_address(host: Host) -> None:
+    path = host.return_path("birch.example", 5)
+    code, text = host.submit("postmaster@birch.example", sender=path, subject="by the second address")
+    assert code == 250, text
+    message = host.arrived("by the second address")
+    second = host.mail.addresses[1]
+    assert f"from {second.helo} ({second.helo} [{second.ip}])" in str(message["Received"])
+    assert message["Return-Path"] == f"<{path}>"
+    for passed in ("spf=pass", "dkim=pass", "dmarc=pass"):
+        assert passed in str(message["Authentication-Results"])
+
+
+async def test_null_sender_mail_leaves_by_the_main_address_under_its_own_name_which_passes_spf(host: Host) -> None:
+    text = "From: mailer-daemon@mail.acorn.example\nTo: carol@bigmail.example\nSubject: from nobody\n\nhello\n"
+    host.on_host(f"printf %s {shlex.quote(text)} | sendmail -f '<>' carol@bigmail.example")
+    message, main = host.arrived("from nobody"), host.mail.main
+    assert f"from {main.helo} ({main.helo} [{main.ip}])" in str(message["Received"])
+    assert message["Return-Path"] == "<>"
+    assert f"spf=pass smtp.helo={main.helo}" in " ".join(str(message["Authentication-Results"]).split()), (
+        message.as_string()
+    )
+
+
+async def test_a_dead_gate_stops_submission_and_no_bounce(host: Host) -> None:
+    host.on_host("systemctl stop penguin-gate.socket penguin-gate.service")
+    with pytest.raises(smtplib.SMTPResponseException) as refusal:
+        host.submit("postmaster@acorn.example", to=["anna@acorn.example"])
+    assert refusal.value.smtp_code in {451, 454}
+    path = host.return_path("acorn.example", 3)
+    assert host.talk(25, "MAIL FROM:<>", f"RCPT TO:<{path}>") == [250, 250]
+    await host.converge(host.mailing)
+    assert host.submit("postmaster@acorn.example", to=["anna@acorn.example"])[0] == 250
 
 
 async def test_a_mailbox_reaches_its_first_days_figure_and_no_further(host: Host) -> None:

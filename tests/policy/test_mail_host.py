@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from flows.policy.convergence import Component, Facts, apply_script, facts_script, plan
+from flows.policy.host_files.gate import LISTEN_FDS
 from flows.policy.mail_host import (
     DailyCaps,
     DkimSigner,
@@ -148,33 +149,36 @@ def test_no_protocol_below_tls_1_2_is_spoken() -> None:
     assert "ssl_min_protocol = TLSv1.2" in content("/etc/dovecot/dovecot.conf")
 
 
-@pytest.mark.parametrize(
-    ("header", "passes"),
-    [
-        ("From: anna@acme.example", True),
-        ("From: Anna <anna@acme.example>", True),
-        ("from:<ANNA@ACME.EXAMPLE>", True),
-        ('From: "Anna, at @acme" <anna@acme.example>', True),
-        ("From: =?utf-8?q?Anna_=40?= <anna@acme.example>", True),
-        ("From: Anna\n\t<anna@acme.example>", True),
-        ("From: bob@beta.example", True),
-        ("From: ceo@bank.example", False),
-        ("From: Anna <ceo@bank.example>", False),
-        ("From: ceo@bank.example, anna@acme.example", False),
-        ("From: anna@acme.example, ceo@bank.example", False),
-        ('From: "anna@acme.example" <ceo@bank.example>', False),
-        ("From: anna@acme.example <ceo@bank.example>", False),
-        ("From: ceo@bank.example <anna@acme.example>", False),
-        ("From: anna@sub.acme.example", False),
-        ("From: anna@acme.example.bank.example", False),
-        ("From: anna@acmeXexample", False),
-        ("From: a group:anna@acme.example;", False),
-        ("From:", False),
-        ("From: anna@mail.acme.example", False),
-    ],
-)
-def test_the_author_must_be_one_address_of_a_domain_of_this_host(header: str, passes: bool) -> None:
-    assert (first_action(header) == "DUNNO") is passes
+def test_the_gate_is_asked_before_anything_is_signed_and_its_absence_stops_submission() -> None:
+    main = content("/etc/postfix/main.cf")
+    assert "\nsubmission_milters = unix:private/penguin-submission, inet:127.0.0.1:8891, inet:127.0.0.1:8892\n" in main
+    assert "\nmilter_default_action = tempfail\n" in main
+
+
+def test_a_bounce_comes_in_though_the_gate_is_dead() -> None:
+    assert "\nsmtpd_milters = { unix:private/penguin-arrival, default_action=accept }\n" in content(
+        "/etc/postfix/main.cf"
+    )
+
+
+def test_the_doors_are_in_the_order_in_which_the_gate_takes_them() -> None:
+    doors = re.findall("ListenStream=.*/penguin-(.*)", content("/etc/systemd/system/penguin-gate.socket"))
+    assert {door: 3 + place for place, door in enumerate(doors)} == dict(LISTEN_FDS)
+
+
+def test_keys_of_return_paths_lie_there_by_domain_for_the_gate_alone() -> None:
+    keyed = replace(HOST, domains=(replace(ACME, return_path_keys=("CANARY1", "CANARY2")), BETA))
+    (file,) = component("return-paths", keyed).files
+    assert json.loads(file.content) == {"acme.example": ["CANARY1", "CANARY2"], "beta.example": []}
+    assert (file.mode, file.owner) == ("640", "root:penguin-gate")
+    assert "CANARY" not in repr(keyed)
+
+
+def test_headers_of_an_enclosed_message_are_left_alone() -> None:
+    master = content("/etc/postfix/master.cf")
+    block = master[master.index("\nsubmission-cleanup ") :].split("\nqmgr")[0]
+    assert "-o mime_header_checks=\n" in block
+    assert "-o nested_header_checks=" in block
 
 
 def test_where_a_tenant_sits_is_cut_out_of_what_leaves() -> None:
@@ -194,11 +198,6 @@ def first_action(header: str) -> str | None:
             if re.search(pattern, header, re.IGNORECASE | re.DOTALL):
                 return action.split(" ")[0]
     return None
-
-
-def test_without_a_domain_nobody_is_an_author() -> None:
-    bare = MailHost("mail.acme.example", (ONE,), (), (), first_day_cap=5)
-    assert "(?!)" in content("/etc/postfix/penguin/header_checks", bare)
 
 
 # --- who receives ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from flows.policy import convergence, mail_host, secure_host
+from flows.policy import convergence, mail_host, secure_host, verp
 from flows.policy.convergence import Applied, Change, Desired, Facts, Refused
 from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress, Upstream
 from providers.errors import Unavailable, Unconfirmed
@@ -34,6 +35,7 @@ RECEIVER = "bigmail.example"
 CAROL = f"carol@{RECEIVER}"
 APPLY_SECONDS = 300
 FIRST_CHANCES = 20
+RETURN_PATH_KEY = bytes(range(verp.KEY_BYTES))
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Host:
         self.mail = MailHost(
             hostname=helos[0],
             addresses=tuple(map(SendingAddress, addresses, helos, transports)),
-            domains=tuple(MailDomain(d, t, self._signers()) for d, t in zip(domains, transports, strict=True)),
+            domains=tuple(
+                MailDomain(d, t, self._signers(), (RETURN_PATH_KEY.hex(),))
+                for d, t in zip(domains, transports, strict=True)
+            ),
             mailboxes=tuple(
                 HostMailbox(f"{local}@{domain}", hashed, 64, domain)
                 for domain in domains
@@ -205,12 +210,18 @@ class Host:
         subject: str = "a story",
         password: str = PASSWORD,
         ca_file: Path | None = None,
+        raw: bytes | None = None,
     ) -> tuple[int, str]:
-        """The code and text of the last answer to one message handed in by a mailbox that logged in."""
-        message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = author or user, ", ".join(to), subject
-        message["Message-ID"], message["Date"] = make_msgid(domain="story.example"), formatdate()
-        message.set_content("hello\n")
+        """The code and text of the last answer to one message handed in by a mailbox that logged in.
+
+        `raw` is the whole message, where its headers are the point.
+        """
+        if raw is None:
+            message = EmailMessage()
+            message["From"], message["To"], message["Subject"] = author or user, ", ".join(to), subject
+            message["Message-ID"], message["Date"] = make_msgid(domain="story.example"), formatdate()
+            message.set_content("hello\n")
+            raw = message.as_bytes()
         with self.world.enter_control():
             smtp = smtplib.SMTP(str(self.addresses[0]), 587, timeout=60)
         with smtp:
@@ -222,10 +233,25 @@ class Host:
                 code, text = smtp.rcpt(recipient)
             if code < 400:
                 try:
-                    code, text = smtp.data(message.as_bytes())
+                    code, text = smtp.data(raw)
                 except smtplib.SMTPDataError as refusal:
                     return refusal.smtp_code, _text(refusal.smtp_error)
             return code, _text(text)
+
+    def return_path(self, domain: str, reference: int, *, days_ago: int = 0) -> str:
+        """A return path of that domain as the product makes it."""
+        sent_on = datetime.now(UTC).date() - timedelta(days=days_ago)
+        return verp.return_path(RETURN_PATH_KEY, domain=domain, reference=reference, sent_on=sent_on)
+
+    def feedback(self, subject: str) -> EmailMessage:
+        """The message of that subject in the feedback mailbox, as it lies in the store: nobody logs in there."""
+        self.on_host("for i in $(seq 300); do postqueue -j | grep -q . || break; sleep 0.1; done")
+        paths = self.on_host("find /var/vmail/*/feedback -type f -path '*/new/*'").split()
+        found = [
+            message_from_bytes(self.world.exec(self.name, f"cat {path}")[1], policy=policy.default) for path in paths
+        ]
+        (one,) = [message for message in found if subject in str(message["Subject"])]
+        return one
 
     def inbox(self, user: str) -> list[EmailMessage]:
         """What lies in a mailbox, read over IMAPS once nothing is on its way any more."""

@@ -1,7 +1,7 @@
-"""A mail host as a pure wish: Postfix, Dovecot, two OpenDKIM signers, resolver, caps and certificate."""
+"""A mail host as a pure wish: Postfix, Dovecot, two OpenDKIM signers, resolver, caps, gate and certificate."""
 
 from flows.policy.convergence import Desired
-from flows.policy.mail_host import caps, certificates, dovecot, network, opendkim, postfix
+from flows.policy.mail_host import caps, certificates, dovecot, gate, network, opendkim, postfix
 from flows.policy.mail_host.certificates import csr_script
 from flows.policy.mail_host.nouns import (
     LOCAL_PART,
@@ -44,6 +44,8 @@ def desired(host: MailHost) -> Desired:
         network.mail_log(),
         certificates.component(host),
         caps.component(host),
+        gate.component(host),
+        gate.keys(host),
         opendkim.component(host),
         dovecot.mailboxes(host),
         dovecot.component(host),

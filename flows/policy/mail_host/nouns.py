@@ -7,6 +7,8 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Literal
 
+from flows.policy import verp
+
 # What may stand in a map or a table of a daemon without meaning something else there.
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 LOCAL_PART = re.compile(r"[a-z0-9][a-z0-9._'=&-]*")
@@ -40,11 +42,12 @@ class MailDomain:
     name: str
     transport: str
     dkim: tuple[DkimSigner, ...] = ()
+    return_path_keys: tuple[str, ...] = field(default=(), repr=False)  # hex, the newest first; none: no return paths
 
     @property
     def bounce(self) -> str:
         """The domain of its return paths."""
-        return f"bounce.{self.name}"
+        return f"{verp.BOUNCE}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

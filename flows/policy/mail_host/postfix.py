@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from flows.policy import verp
 from flows.policy.convergence import Component, Condition, File, Unit
 from flows.policy.host_files import filled, text
 from flows.policy.mail_host.nouns import MailDomain, MailHost, SendingAddress
@@ -10,7 +11,6 @@ from flows.policy.mail_host.opendkim import PORTS
 
 FOLDER = "/etc/postfix/penguin"
 ROLES = ("postmaster", "abuse")  # RFC 2142; feedback loops are enrolled by them
-VERP = "b"  # return paths are b+<token>@bounce.<domain>
 LISTENS = ("0.0.0.0:25", "0.0.0.0:465", "0.0.0.0:587")
 TRANSPORT = re.compile(r"smtp-ip[0-9]+")
 
@@ -34,10 +34,10 @@ def component(host: MailHost) -> Component:
         files=(
             File("/etc/postfix/main.cf", _main(host).encode()),
             File("/etc/postfix/master.cf", _master(host.addresses).encode()),
-            File(f"{FOLDER}/header_checks", header_checks(host.domains).encode()),
+            File(f"{FOLDER}/header_checks", text("header_checks").encode()),
             *files,
         ),
-        check=f"postfix check && postmap -q 'From: <x@{host.hostname}>' pcre:{FOLDER}/header_checks >/dev/null",
+        check=f"postfix check && postmap -q 'Sender: x' pcre:{FOLDER}/header_checks >/dev/null",
         ports=LISTENS,
         settle="postfix reload",
         units=(Unit("postfix", probe="postfix@-"),),
@@ -51,7 +51,7 @@ def aliases(host: MailHost) -> Mapping[str, str]:
     entries = {f"root@{host.hostname}": fallback, f"mailer-daemon@{host.hostname}": fallback}
     for domain in host.mail_domains:
         entries |= {f"{role}@{domain}": fallback for role in ROLES if f"{role}@{domain}" not in mailboxes}
-    return entries | {f"{VERP}@{domain.bounce}": host.feedback for domain in host.domains}
+    return entries | {f"{verp.TAG}@{domain.bounce}": host.feedback for domain in host.domains}
 
 
 def logins(host: MailHost) -> Mapping[str, str]:
@@ -60,30 +60,13 @@ def logins(host: MailHost) -> Mapping[str, str]:
     for domain in host.domains:
         users = sorted(mailbox.address for mailbox in host.mailboxes if mailbox.domain == domain.name)
         if users:
-            owners[f"{VERP}@{domain.bounce}"] = ",".join(users)
+            owners[f"{verp.TAG}@{domain.bounce}"] = ",".join(users)
     return owners
 
 
 def transports(domains: Iterable[MailDomain]) -> Mapping[str, str]:
     """One domain leaves by one address, its return paths too."""
     return {f"@{name}": f"{domain.transport}:" for domain in domains for name in (domain.name, domain.bounce)}
-
-
-def header_checks(domains: Iterable[MailDomain]) -> str:
-    """Headers at submission: exactly one author, of a domain of this host (the signer goes by From)."""
-    names = "|".join(sorted(re.escape(domain.name) for domain in domains)) or "(?!)"  # no domain: nobody
-    display = r'(?:"(?:[^"\\]|\\.)*"|[^"@<>,;:]*)'
-    address = rf"[^\s@<>,;:\"]+@(?:{names})"
-    return "\n".join(
-        (
-            rf"/^From:\s*(?:{display}\s*<{address}>|{address})\s*$/ DUNNO",
-            "/^From:/ REJECT 5.7.1 the author must be one address of a domain of this host",
-            "/^Sender:/ IGNORE",
-            # Where our tenants sit when they write is nobody's business.
-            "/^Received:.* with ESMTPS?A id / IGNORE",
-            "",
-        )
-    )
 
 
 def _map(name: str, entries: Mapping[str, str]) -> File:
