@@ -19,6 +19,7 @@ NO_TENANT: Final = frozenset(
     {
         *("plans", "policy_presets", "system_config", "platform_secrets", "schema_migrations", "backups"),
         *("job_queues", "job_logs", "rollup_watermarks"),
+        *("blocklist_zones", "blocklist_codes", "blocklist_self_tests"),
     }
 )
 """Tables that belong to nobody. Any other table without a tenant_id is a breach."""
@@ -26,6 +27,7 @@ MAY_BE_NULL: Final = frozenset({"jobs", "system_notifications"})  # the platform
 CLOSED_TO_APP: Final = frozenset(
     {
         *("secrets", "platform_secrets", "system_config", "provisioning_attempts", "provider_orders", "backups"),
+        "acme_orders",
         *("jobs", "job_logs", "job_queues", "rollup_watermarks"),
     }
 )
