@@ -320,8 +320,7 @@ def test_the_first_clean_answer_settles_a_run_of_which_nothing_was_known() -> No
 
 
 def test_a_list_that_dies_while_we_hold_a_listing_neither_ends_nor_renews_it() -> None:
-    alive = classify(LIST, "192.0.2.10", ABSENT)
-    dead = distrusted(alive, "list_dead")
+    dead = distrusted(LIST, "192.0.2.10", "list_dead", NOW)
     assert (dead.verdict.truth, dead.code) == (Truth.UNKNOWN, None)
     step = after(LISTED_RUN, dead, NOW, sending=True)
     assert (step.act, step.run.answer, step.run.unknown_since) == (Act.KEEP, "fail:SBL:1", NOW)
@@ -331,7 +330,7 @@ def test_a_list_that_dies_while_we_hold_a_listing_neither_ends_nor_renews_it() -
 
 
 def test_a_list_that_lists_the_world_lists_nobody() -> None:
-    world = distrusted(classify(LIST, "192.0.2.10", heard("127.0.0.2")), "list_dead")
+    world = distrusted(LIST, "192.0.2.10", "list_dead", NOW)
     assert steps((0, world), (10, world), (90, world), run=CLEAN_RUN) == [(Act.KEEP, "pass")] * 3
 
 
@@ -380,6 +379,13 @@ def test_a_listing_counts_more_than_silence_and_a_waived_list_is_not_waited_for(
     assert screen("192.0.2.10", [finding("pass"), replace(silent, gates=False)]).truth is Truth.PASS
     assert screen("192.0.2.10", [replace(silent, gates=False)]).truth is Truth.UNKNOWN
     assert screen("192.0.2.10", [finding("pass"), replace(listed, gates=False)]).truth is Truth.FAIL
+
+
+def test_a_domain_that_was_first_seen_today_is_not_taken_into_use() -> None:
+    young = classify(LIST, "acme.example", heard("127.0.2.9"))
+    verdict = screen("acme.example", [finding("pass"), young])
+    assert (verdict.truth, verdict.reason) == (Truth.FAIL, "age")
+    assert "before it is a day old" in verdict.fix
 
 
 def test_of_a_domain_and_its_parents_the_worst_counts() -> None:

@@ -110,7 +110,7 @@ async def test_a_broken_file_is_rolled_back_whole_and_named(empty_database: str,
 
 
 async def test_going_back_that_loses_rows_needs_consent(each_database: str) -> None:
-    with pytest.raises(Refused, match="core 0013 people_and_money: going back loses periods paid"):
+    with pytest.raises(Refused, match=r"core \d{4} \w+: going back loses"):
         await migrate.down(each_database, "core", to=11)
     assert ask(each_database, "SELECT to_regclass('warmup_schedules') IS NOT NULL") == [(True,)]
     await migrate.down(each_database, "core", to=11, allow_data_loss=True)

@@ -5,6 +5,7 @@ Rules: RFC 5782, and the lists' own tables as rows.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Final
 
@@ -78,13 +79,11 @@ def _gravity(row: Code) -> tuple[int, int]:
     return (row.tier or len(order), order.index(row.effect))
 
 
-def distrusted(finding: Finding, reason: str) -> Finding:
-    """The same answer from a list that has not proved to be alive: it says nothing, in either direction."""
-    said = finding.verdict
-    doubted = replace(
-        said, truth=Truth.UNKNOWN, reason=reason, fix=f"{finding.listname} is not believed ({reason}); nothing follows"
-    )
-    return replace(finding, verdict=doubted, code=None)
+def distrusted(blocklist: Blocklist, subject: str, reason: str, at: datetime) -> Finding:
+    """What a list says that has not proved to be alive: nothing, in either direction. It is not even asked."""
+    fix = f"{blocklist.title} is not believed ({reason}) · {CURES.get(reason, 'nothing follows, it is tested again')}"
+    verdict = Verdict(f"{blocklist.name}:{subject}", Truth.UNKNOWN, reason, expected="not listed", fix=fix)
+    return Finding(verdict, blocklist.name, blocklist.tier, gates=blocklist.gates, at=at)
 
 
 def _finding(

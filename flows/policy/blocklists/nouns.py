@@ -1,6 +1,6 @@
 """What a blocklist is, what one answer of it was, and what that means."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
@@ -125,4 +125,4 @@ class Finding:
     unknown_codes: tuple[str, ...] = ()
     refused: str = ""  # what the list holds against us who ask
     gates: bool = True
-    at: datetime | None = field(default=None)
+    at: datetime | None = None

@@ -24,7 +24,7 @@ def screen(subject: str, findings: Sequence[Finding]) -> Verdict:
     """
     evidence = tuple(seen for finding in findings for seen in finding.verdict.evidence)
     weighty = [finding for finding in findings if finding.tier < NOTE]
-    listed = [finding for finding in weighty if finding.verdict.truth is Truth.FAIL]
+    listed = [f for f in findings if f.verdict.truth is Truth.FAIL and (f in weighty or _too_young(f))]
     if listed:
         first = min(listed, key=lambda finding: finding.tier)
         reason = first.code.effect.value if first.code else Effect.LISTED.value
@@ -36,6 +36,10 @@ def screen(subject: str, findings: Sequence[Finding]) -> Verdict:
     if silent or not waited_for:
         return Verdict(subject, Truth.UNKNOWN, _why(silent), "not listed", (), _ask(subject, silent), evidence, notes)
     return Verdict(subject, Truth.PASS, "clean", "not listed", (), "", evidence, notes)
+
+
+def _too_young(finding: Finding) -> bool:
+    return finding.code is not None and finding.code.effect is Effect.AGE
 
 
 def _why(silent: Sequence[Finding]) -> str:

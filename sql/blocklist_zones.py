@@ -1,0 +1,125 @@
+"""Blocklists as an operator has them: where they answer, their codes, whether they are asked, and how they stand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """One list. `points` maps a kind of subject to what must be listed and what must not.
+
+    `codes` are rows of pattern, word, effect and tier.
+    """
+
+    name: str
+    title: str
+    zone: str
+    public_zone: str
+    key_name: str
+    tier: int
+    points: Mapping[str, Sequence[str]]
+    codes: Sequence[tuple[str, str, str, int | None]]
+    lookup_url: str
+    condition: str
+    source_url: str
+    checked_on: date
+    is_enabled: bool
+    gates: bool
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """How one list stands for one kind of subject."""
+
+    list_name: str
+    kind: str
+    trust: str
+    reason: str
+    tested_at: datetime | None
+    tried_at: datetime
+    passes: int
+    passed_at: datetime | None
+
+
+async def list_zones(conn: AsyncConnection, *, enabled_only: bool = True) -> list[ListRow]:
+    """The lists with their code tables, those of the gravest tier first."""
+    cursor = conn.cursor(row_factory=class_row(ListRow))
+    await cursor.execute(
+        """
+        SELECT name, title, zone, public_zone, key_name, tier, points, lookup_url, condition, source_url, checked_on,
+               is_enabled, gates, changed_by,
+               coalesce((SELECT jsonb_agg(jsonb_build_array(pattern, word, effect, c.tier) ORDER BY pattern)
+                           FROM blocklist_codes c WHERE c.list_name = z.name), '[]') AS codes
+          FROM blocklist_zones z WHERE is_enabled OR NOT %s ORDER BY tier, name
+        """,
+        [enabled_only],
+    )
+    return await cursor.fetchall()
+
+
+async def list_self_tests(conn: AsyncConnection) -> list[SelfTest]:
+    """How all lists stand."""
+    cursor = conn.cursor(row_factory=class_row(SelfTest))
+    await cursor.execute(
+        "SELECT list_name, kind, trust, reason, tested_at, tried_at, passes, passed_at FROM blocklist_self_tests"
+        " ORDER BY list_name, kind"
+    )
+    return await cursor.fetchall()
+
+
+async def claim_self_test(conn: AsyncConnection, *, list_name: str, kind: str, tried_before: datetime | None) -> bool:
+    """Take a test that is due; False when another worker has begun one since `tried_before`."""
+    cursor = await conn.execute(
+        """
+        INSERT INTO blocklist_self_tests AS t (list_name, kind, trust, reason, tried_at)
+        VALUES (%(name)s, %(kind)s, 'unproven', 'not_tested', now())
+        ON CONFLICT (list_name, kind) DO UPDATE SET tried_at = now()
+          WHERE t.tried_at IS NOT DISTINCT FROM %(before)s::timestamptz
+        """,
+        {"name": list_name, "kind": kind, "before": tried_before},
+    )
+    return cursor.rowcount > 0
+
+
+async def note_self_test(conn: AsyncConnection, test: SelfTest) -> None:
+    """Write down how a list stands after its test."""
+    await conn.execute(
+        """
+        UPDATE blocklist_self_tests SET trust = %s, reason = %s, tested_at = %s, tried_at = %s, passes = %s,
+               passed_at = %s WHERE list_name = %s AND kind = %s
+        """,
+        [
+            test.trust,
+            test.reason[:50],
+            test.tested_at,
+            test.tried_at,
+            test.passes,
+            test.passed_at,
+            test.list_name,
+            test.kind,
+        ],
+    )
+
+
+async def set_enabled(conn: AsyncConnection, name: str, *, on: bool, actor: str) -> bool:
+    """Ask a list, or stop asking it; False when there is none of that name. Switched on it must prove itself anew."""
+    cursor = await conn.execute(
+        "UPDATE blocklist_zones SET is_enabled = %s, changed_by = %s, updated_at = now() WHERE name = %s",
+        [on, actor, name],
+    )
+    if on and cursor.rowcount:
+        await conn.execute("DELETE FROM blocklist_self_tests WHERE list_name = %s AND trust <> 'dead'", [name])
+    return cursor.rowcount > 0
+
+
+async def set_gates(conn: AsyncConnection, name: str, *, on: bool, actor: str) -> bool:
+    """Let acceptance wait for a list's answer, or not; False when there is none of that name."""
+    cursor = await conn.execute(
+        "UPDATE blocklist_zones SET gates = %s, changed_by = %s, updated_at = now() WHERE name = %s", [on, actor, name]
+    )
+    return cursor.rowcount > 0
