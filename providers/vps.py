@@ -1,5 +1,6 @@
 """What any VPS provider offers to the flows: a small interface and its nouns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -92,6 +93,8 @@ class VpsProvider(Protocol):
     """What flows ask of a provider; each is one call there."""
 
     capabilities: Capabilities
+    oddities: Mapping[str, int]
+    """Counts of replies that were not as expected, for an operator's eye."""
 
     async def find_by_token(self, token: str) -> list[Server]:
         """Servers that carry exactly this token; empty is a positive answer, a failure raises."""
@@ -139,4 +142,16 @@ class VpsProvider(Protocol):
 
     async def initial_access(self, provider_id: str) -> InitialAccess:
         """First login, for the bootstrap step alone."""
+        ...
+
+    async def catalogues(self) -> Mapping[str, str]:
+        """What may be ordered, list by list as the provider prints it, secrets masked; for an operator's eye."""
+        ...
+
+    async def probe(self) -> Mapping[str, str]:
+        """What each reading call answers for a server that does not exist. Nothing is changed or bought."""
+        ...
+
+    async def source_address(self) -> IPv4Address:
+        """The address our packets to the provider leave with."""
         ...

@@ -32,7 +32,7 @@ class Instance:
     configuration: Mapping[str, Any]
 
 
-_COLUMNS = """id, tenant_id, instance_id AS token, hostwind_id AS provider_id, ip_address, status, hostname, ssh_port,
+COLUMNS = """id, tenant_id, instance_id AS token, hostwind_id AS provider_id, ip_address, status, hostname, ssh_port,
               ssh_host_key, ssh_key_secret_id, key_login_at, converged_at,
               coalesce(configuration, '{}') AS configuration"""
 
@@ -41,17 +41,23 @@ async def live_instance(conn: AsyncConnection, tenant_id: int) -> Instance | Non
     """The tenant's one server that is ordered, building or working."""
     cursor = conn.cursor(row_factory=class_row(Instance))
     await cursor.execute(
-        f"SELECT {_COLUMNS} FROM vps_instances WHERE tenant_id = %s"  # noqa: S608  a literal of this file
+        f"SELECT {COLUMNS} FROM vps_instances WHERE tenant_id = %s"  # noqa: S608  a literal of this file
         " AND status NOT IN ('scheduled_decommission', 'decommissioned') ORDER BY id LIMIT 1",
         [tenant_id],
     )
     return await cursor.fetchone()
 
 
+async def known_tokens(conn: AsyncConnection) -> set[str]:
+    """The tokens of every server that ever had a row, whichever tenant's."""
+    cursor = await conn.execute("SELECT instance_id FROM vps_instances WHERE instance_id IS NOT NULL")
+    return {row[0] for row in await cursor.fetchall()}
+
+
 async def get_instance(conn: AsyncConnection, instance_id: int) -> Instance:
     """One row that is known to exist."""
     cursor = conn.cursor(row_factory=class_row(Instance))
-    await cursor.execute(f"SELECT {_COLUMNS} FROM vps_instances WHERE id = %s", [instance_id])  # noqa: S608  literal
+    await cursor.execute(f"SELECT {COLUMNS} FROM vps_instances WHERE id = %s", [instance_id])  # noqa: S608  literal
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"vps_instances has no row {instance_id}")
@@ -73,7 +79,7 @@ async def request_instance(
     cursor = conn.cursor(row_factory=class_row(Instance))
     await cursor.execute(
         f"INSERT INTO vps_instances (tenant_id, instance_id, status, region, approximate_cost)"  # noqa: S608  literal
-        f" VALUES (%s, %s, 'requested', %s, %s) RETURNING {_COLUMNS}",
+        f" VALUES (%s, %s, 'requested', %s, %s) RETURNING {COLUMNS}",
         [tenant_id, token, region, monthly_cost],
     )
     row = await cursor.fetchone()

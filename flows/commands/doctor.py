@@ -1,38 +1,55 @@
 """doctor: every prerequisite, what was found, and what cures it. Changes nothing, spends nothing."""
 
 import os
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from flows.commands.migrate import migration_dsn
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.onboarding.admission import missing_settings
 from flows.policy.verdict import Truth, Verdict, overall
-from flows.resources import Resources, core_dsn, resources, settings
+from flows.resources import Resources, core_dsn, migration_dsn, resources, settings
 from providers.errors import ProviderError
 from providers.resolver import Outcome
-from sql import migrate
+from sql import migrate, vps_instances
 from sql.migration_files import TARGETS
+from sql.session import as_orchestrator
 
 WARN_DAYS = 30
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    catalogues: Annotated[
+        bool, typer.Option("--catalogues", help="also print the provider's plans, images and places as it lists them")
+    ] = False,
+    probe_actions: Annotated[
+        bool, typer.Option("--probe-actions", help="also ask the provider which of its reading calls exist")
+    ] = False,
+) -> None:
     """Look at settings, databases, resolver, provider and Prefect. Exit 0 only when nothing fails."""
-    run(_doctor(as_json=as_json))
+    run(_doctor(as_json=as_json, catalogues=catalogues, probe_actions=probe_actions))
 
 
-async def _doctor(*, as_json: bool) -> None:
+async def _doctor(*, as_json: bool, catalogues: bool, probe_actions: bool) -> None:
     found = [check_settings(), await check_prefect()]
     async with resources() as r:
-        found += [await guarded(check, r) for check in (check_schema, check_resolver, check_provider, check_key_expiry)]
+        found += [await guarded(check, r) for check in CHECKS]
+        lists: Mapping[str, str] = await r.vps.catalogues() if catalogues else {}
+        if catalogues:
+            found.append(check_ids(r, lists))
+        if probe_actions:
+            found += [probed(action, answer) for action, answer in (await r.vps.probe()).items()]
+        found += check_oddities(r)
     if as_json:
         say_json([asdict(verdict) for verdict in found])
     else:
+        for action, text in lists.items():
+            out.print(f"{action}\n{text}\n", markup=False, highlight=False)
         show_table(
             "doctor", ("", "what", "found", "cure"),
             [(v.truth, v.subject, "; ".join(v.found), v.fix) for v in found],
@@ -99,10 +116,61 @@ async def check_resolver(r: Resources) -> Verdict:
 
 
 async def check_provider(r: Resources) -> Verdict:
-    """The key is accepted from here."""
+    """The key is accepted from here, and every server that bears our name has a row."""
+    source = await r.vps.source_address()
     servers = await r.vps.list_servers()
     ours = [server for server in servers if server.token.startswith(f"pm-{r.settings.hostwinds.environment}-")]
-    return Verdict("provider", Truth.PASS, found=(f"key accepted, {len(servers)} servers, {len(ours)} of them ours",))
+    async with as_orchestrator(r.pool) as conn:
+        known = await vps_instances.known_tokens(conn)
+    orphans = sorted(server.token for server in ours if server.token not in known)
+    found = (f"key accepted from {source}, {len(servers)} servers, {len(ours)} of them ours",)
+    if orphans:
+        fix = "paid and in no table: adopt or terminate them, python -m flows orders --help"
+        return Verdict(
+            "provider", Truth.FAIL, "orphans", found=(*found, f"without a row: {', '.join(orphans)}"), fix=fix
+        )
+    return Verdict("provider", Truth.PASS, found=found)
+
+
+async def check_smtp_filters(r: Resources) -> Verdict:
+    """No server of ours is kept from sending by its provider."""
+    prefix = f"pm-{r.settings.hostwinds.environment}-"
+    ours = [server for server in await r.vps.list_servers() if server.token.startswith(prefix)]
+    filtered = [
+        f"{server.token}: {block.kind} since {block.created}"
+        for server in ours
+        for block in await r.vps.smtp_filters(server.provider_id)
+    ]
+    if filtered:
+        fix = "ask the provider's support to lift it: no mail leaves there until then"
+        return Verdict("smtp filters", Truth.FAIL, "filtered", found=tuple(filtered), fix=fix)
+    return Verdict("smtp filters", Truth.PASS, found=(f"none on {len(ours)} servers",))
+
+
+def check_ids(r: Resources, lists: Mapping[str, str]) -> Verdict:
+    """The ids an order would use occur in the provider's own lists. Their shape is not promised: never a FAIL."""
+    group = r.settings.hostwinds
+    text = "\n".join(lists.values())
+    wanted = {"template": group.template, "rid": group.rid, "location_id": group.location_id}
+    absent = [
+        f"{name} {value}" for name, value in wanted.items() if not re.search(rf"\b{re.escape(str(value))}\b", text)
+    ]
+    if absent:
+        fix = "compare with doctor --catalogues: an order with a wrong id is refused, or buys something else"
+        return Verdict("ids", Truth.UNKNOWN, "not listed", found=(f"not listed: {', '.join(absent)}",), fix=fix)
+    return Verdict("ids", Truth.PASS, found=("template, rid and location_id are listed",))
+
+
+def probed(action: str, answer: str) -> Verdict:
+    """One reading call of the provider."""
+    truth = Truth.PASS if answer == "there" else Truth.UNKNOWN
+    return Verdict(f"call {action}", truth, "" if truth is Truth.PASS else "odd", found=(answer,))
+
+
+def check_oddities(r: Resources) -> list[Verdict]:
+    """Replies of the provider that were not as expected, if there were any."""
+    odd = tuple(f"{count} x {what}" for what, count in sorted(r.vps.oddities.items()) if count)
+    return [Verdict("provider's replies", Truth.UNKNOWN, "odd", found=odd)] if odd else []
 
 
 async def check_key_expiry(r: Resources) -> Verdict:
@@ -115,6 +183,9 @@ async def check_key_expiry(r: Resources) -> Verdict:
     truth = Truth.FAIL if days <= 1 else Truth.PASS
     fix = "make a new key in the panel and list this worker's IPv4 address there" if days <= WARN_DAYS else ""
     return Verdict("key expiry", truth, found=(f"{days} days left",), fix=fix)
+
+
+CHECKS = (check_schema, check_resolver, check_provider, check_smtp_filters, check_key_expiry)
 
 
 def database() -> None:

@@ -74,3 +74,7 @@ CATALOGUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "get_firewall_profiles": {},
     }
 )
+
+# Reading calls that take a server: put to one that cannot exist they tell whether they exist themselves.
+READS_OF_A_SERVER = ("get_instance", "get_instance_ips", "get_smtp_filters", "get_instance_firewall_profile")
+NO_SERVER = "0"

@@ -1,9 +1,11 @@
 """The calls we make to Hostwinds, and no others; each order or change is sent once and never repeated here."""
 
+import asyncio
 import hashlib
 import json
 import logging
 import re
+import socket
 from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Final, Literal, Self, TypeVar, cast
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
-from providers.errors import Rejected, Unavailable, Unconfirmed
+from providers.errors import NotFound, Rejected, Unauthorized, Unavailable, Unconfirmed
 from providers.hostwinds import assumptions, envelope
 from providers.hostwinds.limiter import shared_limiter
 from providers.hostwinds.types import FirewallProfile, ServerRows
@@ -60,6 +62,7 @@ class Hostwinds:
             read_timeout_seconds=read_timeout_seconds,
             transport=transport,
         )
+        self._url = base_url
         self._create_timeout_seconds = create_timeout_seconds
         self._sandbox = sandbox
         self._login_user = login_user
@@ -199,12 +202,51 @@ class Hostwinds:
         self._read("get_instance", envelope.server(reply, provider_id, self._usable))
         return InitialAccess(self._login_user, self._read("get_instance", envelope.root_password(reply)))
 
-    async def catalogue(self, action: str) -> str:
-        """A list of plans, images or places as the vendor prints it (HW-A17), secrets masked; for an operator's eye."""
-        if action not in assumptions.CATALOGUES:
-            raise ValueError(f"{action} is no catalogue; there are {', '.join(assumptions.CATALOGUES)}")
-        reply = await self._wire.ask(action, **assumptions.CATALOGUES[action])
+    async def catalogues(self) -> dict[str, str]:
+        """Lists of plans, images and places as the vendor prints them (HW-A17), secrets masked, by action.
+
+        A list that is refused is there with the refusal: its action may not exist.
+        """
+        return {action: await self._catalogue(action) for action in assumptions.CATALOGUES}
+
+    async def _catalogue(self, action: str) -> str:
+        try:
+            reply = await self._wire.ask(action, **assumptions.CATALOGUES[action])
+        except Unauthorized:
+            raise
+        except Rejected as refused:
+            return f"refused: {refused.detail}"
         return self._wire.redacted(json.dumps(_masked(reply.payload), indent=1, sort_keys=True))
+
+    async def probe(self) -> dict[str, str]:
+        """Put each reading call to a server that does not exist; what each answered. Nothing is changed or bought.
+
+        A call that names the missing server is there; any other refusal is in the vendor's own words.
+        """
+        return {action: await self._probed(action) for action in assumptions.READS_OF_A_SERVER}
+
+    async def _probed(self, action: str) -> str:
+        try:
+            await self._wire.ask(action, serviceid=assumptions.NO_SERVER)
+        except NotFound:
+            return "there"
+        except Unauthorized:
+            raise
+        except Rejected as refused:
+            return f"refused: {refused.detail}"
+        return "answers for a server that does not exist"
+
+    async def source_address(self) -> IPv4Address:
+        """The IPv4 address our packets to the vendor leave with. Behind a NAT the key needs the public one instead."""
+        url = urlsplit(self._url)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(url.hostname, url.port or 443, family=socket.AF_INET)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+                line.connect(found[0][4])  # chooses a route; no packet leaves
+                return IPv4Address(line.getsockname()[0])
+        except OSError as error:
+            raise Unavailable(PROVIDER, "connect", f"no route ({type(error).__name__})") from error
 
     async def _server_rows(self) -> ServerRows:
         reply = await self._wire.ask("get_instances")

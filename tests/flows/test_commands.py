@@ -1,5 +1,6 @@
 """The operator's commands: documented exit codes, JSON that parses, errors in one sentence, no secret on any line."""
 
+import asyncio
 import json
 import os
 import re
@@ -263,6 +264,26 @@ def test_the_doctor_names_the_ipv4_trap_of_a_refused_key(product: Product) -> No
     said = flows("doctor", "--json")
     assert "IPv4" in verdicts(said)["provider"]["fix"]
     assert "CANARY" not in said.output
+
+
+def test_the_doctor_prints_what_can_be_ordered_and_asks_nothing_that_costs(product: Product) -> None:
+    product.configure(DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1")
+    said = flows("doctor", "--catalogues")
+    assert "get_price_list" in said.output
+    probed = verdicts(flows("doctor", "--probe-actions", "--json"))
+    assert probed["call get_instance"]["truth"] == "pass"
+    assert product.hostwinds.admin.charges() == []
+
+
+def test_the_doctor_finds_a_server_that_is_paid_and_in_no_table(product: Product) -> None:
+    product.configure(DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1")
+    asyncio.run(product.onboard(product.sign_up()))
+    assert verdicts(flows("doctor", "--json"))["provider"]["truth"] == "pass"
+    (token,) = (row["instance_id"] for row in product.rows("SELECT instance_id FROM vps_instances"))
+    product.rows("UPDATE vps_instances SET instance_id = 'pm-test-gone'")
+    found = verdicts(flows("doctor", "--json"))["provider"]
+    assert found["truth"] == "fail"
+    assert token in str(found["found"])
 
 
 def test_a_dsn_of_ones_own_is_not_printed(product: Product) -> None:

@@ -371,16 +371,35 @@ async def test_filters_and_firewall_are_read(api: respx.MockRouter, hostwinds: H
     assert (await hostwinds.firewall("900001")).name == "sandbox-profile"
 
 
-async def test_a_catalogue_is_printed_without_secrets(api: respx.MockRouter, hostwinds: Hostwinds) -> None:
+async def test_catalogues_are_printed_without_secrets_and_a_missing_one_is_told(
+    api: respx.MockRouter, hostwinds: Hostwinds
+) -> None:
     rows = [{"name": "Debian 12", "password": "CANARY-x", "note": f"asked with {KEY}"}]
-    route = script(api, reply("price_list"), httpx.Response(200, json={"success": rows}))
-    assert "9.99" in await hostwinds.catalogue("get_price_list")
-    assert sent(route)[0]["managed"] == ["0"]
-    text = await hostwinds.catalogue("get_public_images")
-    assert "Debian 12" in text
-    assert "CANARY" not in text
-    with pytest.raises(ValueError, match="no catalogue"):
-        await hostwinds.catalogue("create_ip_cleanup_fee")
+    listed = httpx.Response(200, json={"success": rows})
+    route = script(api, listed, listed, reply("price_list"), reply("error_action"))
+    lists = await hostwinds.catalogues()
+    assert "9.99" in lists["get_price_list"]
+    assert [form["managed"] for form in sent(route) if "managed" in form] == [["0"]]
+    assert "Debian 12" in lists["get_public_images"]
+    assert KEY not in str(lists)
+    assert "CANARY" not in str(lists)
+    assert lists["get_firewall_profiles"].startswith("refused: ")
+
+
+async def test_a_probe_tells_which_reading_calls_exist_and_asks_for_no_real_server(
+    api: respx.MockRouter, hostwinds: Hostwinds
+) -> None:
+    missing = reply("error_serviceid")
+    route = script(api, missing, missing, reply("error_action"), missing)
+    found = await hostwinds.probe()
+    assert found["get_instance"] == found["get_instance_ips"] == "there"
+    assert found["get_smtp_filters"].startswith("refused: ")
+    assert {form["serviceid"][0] for form in sent(route)} == {"0"}
+
+
+async def test_the_address_our_packets_leave_with_is_told(hostwinds: Hostwinds) -> None:
+    async with Hostwinds(api_key=SecretStr(KEY), base_url="http://127.0.0.1:9/api.php", sandbox=True) as local:
+        assert await local.source_address() == IPv4Address("127.0.0.1")
 
 
 async def test_practice_addresses_count_in_a_practice_world_only(api: respx.MockRouter) -> None:
@@ -434,7 +453,8 @@ async def every_method(client: Hostwinds) -> AsyncIterator[Callable[[], Awaitabl
     yield lambda: client.firewall("900001")
     yield lambda: client.set_firewall("900001", "mail")
     yield lambda: client.initial_access("900001")
-    yield lambda: client.catalogue("get_locations")
+    yield client.catalogues
+    yield client.probe
 
 
 CARRIERS = [

@@ -65,9 +65,14 @@ async def test_a_token_nobody_has_is_positively_absent(either: Hostwinds) -> Non
     assert await either.find_by_token("pm-none-of-this-name") == []
 
 
-@pytest.mark.parametrize("action", ["get_price_list", "get_locations"])
-async def test_a_catalogue_answers(either: Hostwinds, action: str) -> None:
-    assert len(await either.catalogue(action)) > 10
+async def test_catalogues_answer(either: Hostwinds) -> None:
+    lists = await either.catalogues()
+    assert len(lists["get_price_list"]) > 10
+    assert len(lists["get_locations"]) > 10
+
+
+async def test_every_reading_call_of_ours_is_there(either: Hostwinds) -> None:
+    assert set((await either.probe()).values()) == {"there"}
 
 
 async def test_a_servers_whole_life_as_the_client_sees_it(played: Played, hostwinds: Hostwinds) -> None:
