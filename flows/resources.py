@@ -20,10 +20,12 @@ from flows.redact import redactor
 from flows.settings import Database, Settings
 from providers.hostwinds import Hostwinds
 from providers.keys import Sealer
+from providers.object_store import ObjectStore, S3Access
 from providers.resolver import Resolver
 from providers.ssh import Ssh
 from providers.vps import VpsProvider
 from sql.embedded import embedded_dsn
+from sql.migration_files import Target
 from sql.session import Pool, open_pool
 
 EMBEDDED_KEY_ID = "embedded-1"
@@ -57,7 +59,8 @@ def settings() -> Settings:
 def known_secrets(found: Settings) -> list[str]:
     """Secret values of the settings, for the log's last net."""
     receivers = (receiver.password for receiver in found.mail.proof_receivers)
-    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers, found.notices.smtp_password)
+    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers, found.notices.smtp_password,
+              found.backup.s3_secret_access_key)  # fmt: skip
     return [value.get_secret_value() for value in values] + dsn_passwords(found.database)
 
 
@@ -94,6 +97,23 @@ async def listen_dsn() -> str:
     """The same for the database of the job queue: notices of new jobs need it."""
     dsn = settings().database.analytics_listen_dsn
     return dsn.get_secret_value() if dsn else await analytics_dsn()
+
+
+async def migration_dsn(target: Target) -> str:
+    """The login that may become the owner: for the schema, and for dumps and restores."""
+    database = settings().database
+    special = database.core_migration_dsn if target == "core" else database.analytics_migration_dsn
+    if special:
+        return special.get_secret_value()
+    return await (core_dsn() if target == "core" else analytics_dsn())
+
+
+def object_store() -> ObjectStore:
+    """Where dumps are kept."""
+    group = settings().backup
+    access = S3Access(group.s3_endpoint, group.s3_region, group.s3_access_key_id, group.s3_secret_access_key)
+    place = group.store or str(settings().database.embedded_dir.parent / "backups")
+    return ObjectStore(place, access, timeout_seconds=group.timeout_seconds)
 
 
 def sealing_keys() -> tuple[Mapping[str, bytes], str]:

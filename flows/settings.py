@@ -261,6 +261,31 @@ class Notices(Group):
     """Address the mails come from; its domain ends their Message-IDs. Required with smtp_host."""
 
 
+class BackupSettings(Group):
+    """Dumps of the databases, sealed."""
+
+    store: str = ""
+    """s3://BUCKET/PREFIX, or an absolute folder; empty: the folder `backups` beside the embedded server's data."""
+    s3_endpoint: str = ""
+    """Address of the S3 server; empty: Amazon's of the region."""
+    s3_region: str = "us-east-1"
+    """Its region."""
+    s3_access_key_id: str = ""
+    """Empty: the machine's own identity (environment, instance role)."""
+    s3_secret_access_key: SecretStr = SecretStr("")
+    """The key's secret."""
+    timeout_seconds: float = 300
+    """One request to the store; a large dump goes in parts."""
+    client_dir: Path | None = None
+    """Folder of pg_dump and pg_restore; empty: the oldest installed that are new enough for the server."""
+    keep_daily: int = Field(default=7, ge=1)
+    """Days that keep a dump."""
+    keep_weekly: int = Field(default=4, ge=0)
+    """Weeks that keep one."""
+    keep_monthly: int = Field(default=12, ge=0)
+    """Months that keep one."""
+
+
 class Settings(BaseSettings):
     """All settings: environment, then files in PENGUINMAILS_SECRETS_DIR."""
 
@@ -277,6 +302,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     mail_host: MailHostSettings = MailHostSettings()
     waits: Waits = Waits()
+    backup: BackupSettings = BackupSettings()
     staff: Staff = Staff()
     billing: Billing = Billing()
     jobs: Jobs = Jobs()

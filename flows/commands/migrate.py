@@ -7,7 +7,7 @@ import typer
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.presets import SHIPPED
-from flows.resources import analytics_dsn, core_dsn, settings
+from flows.resources import core_dsn, migration_dsn
 from sql import migrate, migration_doctor, policy_presets
 from sql.migration_files import TARGETS, Refused, Target
 from sql.new_migration import write_migration
@@ -17,15 +17,6 @@ app = typer.Typer(no_args_is_help=True, help="Bring the databases to the schema 
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="do it in a transaction that is taken back")]
 OneTarget = Annotated[str, typer.Argument(help="core or analytics")]
-
-
-async def migration_dsn(target: Target) -> str:
-    """The login that may become the owner."""
-    database = settings().database
-    special = database.core_migration_dsn if target == "core" else database.analytics_migration_dsn
-    if special:
-        return special.get_secret_value()
-    return await (core_dsn() if target == "core" else analytics_dsn())
 
 
 def target_of(word: str) -> Target:
