@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from flows.redact import redactor
 from flows.settings import Database, Settings
+from providers.blocklists import Blocklists
 from providers.hostwinds import Hostwinds
 from providers.keys import Sealer
 from providers.object_store import ObjectStore, S3Access
@@ -42,6 +43,7 @@ class Resources:
     vps: VpsProvider
     ssh: Ssh
     resolver: Resolver
+    blocklists: Blocklists
     sealer: Sealer
 
 
@@ -59,7 +61,8 @@ def settings() -> Settings:
 def known_secrets(found: Settings) -> list[str]:
     """Secret values of the settings, for the log's last net."""
     receivers = (receiver.password for receiver in found.mail.proof_receivers)
-    values = (found.hostwinds.api_key, *found.sealing.keys.values(), *receivers, found.notices.smtp_password,
+    lists = (found.blocklists.spamhaus_dqs_key, found.blocklists.abusix_key)
+    values = (*lists, found.hostwinds.api_key, *found.sealing.keys.values(), *receivers, found.notices.smtp_password,
               found.backup.s3_secret_access_key)  # fmt: skip
     return [value.get_secret_value() for value in values] + dsn_passwords(found.database)
 
@@ -173,6 +176,9 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
     if found.database.analytics_dsn:
         analytics = await open_pool(await analytics_dsn(), part="flows", max_size=found.database.pool_max)
         stack.push_async_callback(analytics.close)
+    resolver = Resolver(
+        [str(found.dns.resolver)], timeout_seconds=found.dns.timeout_seconds, port=found.dns.resolver_port
+    )
     return Resources(
         settings=found,
         pool=pool,
@@ -183,10 +189,19 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
             executor=threads,
             connect_timeout_seconds=found.ssh.connect_timeout_seconds,
         ),
-        resolver=Resolver(
-            [str(found.dns.resolver)], timeout_seconds=found.dns.timeout_seconds, port=found.dns.resolver_port
-        ),
+        resolver=resolver,
+        blocklists=blocklists(found, resolver),
         sealer=Sealer(keys, active),
+    )
+
+
+def blocklists(found: Settings, resolver: Resolver) -> Blocklists:
+    """Blocklists, asked through our own resolver."""
+    group = found.blocklists
+    return Blocklists(
+        resolver,
+        keys={"spamhaus_dqs": group.spamhaus_dqs_key, "abusix": group.abusix_key},
+        public_mirrors_allowed=group.public_mirrors_allowed,
     )
 
 

@@ -142,6 +142,21 @@ class Dns(Group):
     """How long a run stays to see its own publication before it ends to wait."""
 
 
+class BlocklistSettings(Group):
+    """How blocklists are asked; which ones stands in the table blocklist_zones."""
+
+    spamhaus_dqs_key: SecretStr = SecretStr("")
+    """Key of Spamhaus's Data Query Service; without it their lists say nothing."""
+    abusix_key: SecretStr = SecretStr("")
+    """Key of Abusix."""
+    public_mirrors_allowed: bool = False
+    """Ask free mirrors where a key is missing; their terms exclude commercial use."""
+    chunk: int = Field(default=200, gt=0)
+    """Addresses or domains in one task."""
+    sweep_minutes: float = Field(default=8, gt=0)
+    """How long one sweep goes on taking what is due; the next one begins after ten minutes."""
+
+
 class SshSettings(Group):
     """How hosts are reached."""
 
@@ -298,6 +313,7 @@ class Settings(BaseSettings):
     sealing: Sealing = Sealing()
     hostwinds: HostwindsSettings = HostwindsSettings()
     dns: Dns = Dns()
+    blocklists: BlocklistSettings = BlocklistSettings()
     ssh: SshSettings = SshSettings()
     mail: MailSettings = MailSettings()
     mail_host: MailHostSettings = MailHostSettings()
