@@ -1,0 +1,168 @@
+"""DNS hosts with an API of their own: nobody's record is lost, a half publication is told, no secret leaves."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from providers.dns_host import Changed, DnsHost, RecordChange, RRset
+from providers.dns_host_lexicon import Lexicon
+from providers.errors import ProviderError, Rejected, Unauthorized, Unavailable, Unconfirmed
+from tests.support.powerdns import KEY, PowerDns, running_powerdns
+
+ZONE = "acme.example"
+LONG = "v=DKIM1; k=rsa; p=" + "A" * 400
+SPF = "v=spf1 include:other.example -all"
+
+
+@pytest.fixture
+def powerdns() -> Iterator[PowerDns]:
+    with running_powerdns(ZONE) as served:
+        served.put(ZONE, "TXT", f'"{SPF}"', '"unrelated"')
+        served.put(ZONE, "MX", "10 mail.other.example.")
+        served.put(f"alias.{ZONE}", "CNAME", f"www.{ZONE}.")
+        yield served
+
+
+@pytest.fixture
+def host(powerdns: PowerDns) -> Lexicon:
+    return lexicon(powerdns)
+
+
+def lexicon(powerdns: PowerDns, secret: str = KEY, **more: Any) -> Lexicon:
+    return Lexicon("powerdns", ZONE, SecretStr(secret), {"pdns_server": powerdns.url}, **more)
+
+
+def change(name: str, *values: str, rtype: str = "TXT", expected: tuple[str, ...] | None = None) -> RecordChange:
+    return RecordChange(f"{name}.{ZONE}" if name else ZONE, rtype, values, 300, expected)
+
+
+def writes(powerdns: PowerDns) -> list[str]:
+    return [what for method, what in powerdns.asked if method == "PATCH"]
+
+
+def test_it_is_a_dns_host_like_any_other(host: Lexicon) -> None:
+    known: DnsHost = host
+    assert known.zone_of(f"x.{ZONE}") == f"{ZONE}."
+    assert known.zone_of("acme.example.org") is None
+    assert known.zone_of("xacme.example") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "value"),
+    [("_pm-verify", "TXT", "pm-verify=1"), ("k._domainkey", "TXT", LONG), ("h", "A", "192.0.2.1"),
+     ("bounce", "MX", "10 mail.acme.example."), ("k1._domainkey", "CNAME", "k1.acme.example.")],
+)  # fmt: skip
+async def test_what_was_published_is_read_back(host: Lexicon, name: str, rtype: str, value: str) -> None:
+    assert await host.read(f"{name}.{ZONE}", rtype) is None
+    await host.publish([change(name, value, rtype=rtype, expected=())])
+    assert await host.read(f"{name}.{ZONE}.", rtype) == RRset((value,), 300)
+
+
+async def test_others_at_the_same_name_stay(host: Lexicon, powerdns: PowerDns) -> None:
+    merged = SPF.replace("-all", "ip4:192.0.2.1 -all")
+    await host.publish([change("", merged, "unrelated", expected=(SPF, "unrelated"))])
+    assert sorted(powerdns.contents(ZONE, "TXT")) == ['"unrelated"', f'"{merged}"']
+    assert powerdns.contents(ZONE, "MX") == ["10 mail.other.example."]
+
+
+async def test_what_is_right_already_is_not_written(host: Lexicon, powerdns: PowerDns) -> None:
+    await host.publish([change("", SPF, "unrelated")])
+    assert writes(powerdns) == []
+
+
+async def test_without_values_a_set_is_removed(host: Lexicon, powerdns: PowerDns) -> None:
+    await host.publish([change("alias", rtype="CNAME")])
+    assert powerdns.contents(f"alias.{ZONE}", "CNAME") == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [change("", "x", expected=("unrelated",)), change("new", "x", expected=("y",)), change("alias", "x", expected=())],
+    ids=["a set that grew", "a set that went", "an alias in the way"],
+)
+async def test_an_expectation_that_fails_stops_all_changes(
+    host: Lexicon, powerdns: PowerDns, wrong: RecordChange
+) -> None:
+    with pytest.raises(Changed):
+        await host.publish([change("first", "1", expected=()), wrong])
+    assert writes(powerdns) == []
+
+
+async def test_a_host_that_applies_half_is_told_and_the_rest_follows_later(host: Lexicon, powerdns: PowerDns) -> None:
+    powerdns.answers = [200, 503]
+    both = [change("one", "1", expected=()), change("two", "2", expected=())]
+    with pytest.raises(Unconfirmed, match="1 of 2 record sets") as half:
+        await host.publish(both)
+    assert half.value.retry_after_seconds is None
+    assert await host.read(f"one.{ZONE}", "TXT") == RRset(("1",), 300)
+    await host.publish([change("two", "2", expected=())])
+    assert await host.read(f"two.{ZONE}", "TXT") == RRset(("2",), 300)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(422, Rejected), (401, Unauthorized), (503, Unconfirmed), (429, Unconfirmed), ("drop", Unconfirmed),
+     ("forget", Unconfirmed)],
+)  # fmt: skip
+async def test_a_write_that_fails_says_whether_it_may_have_happened(
+    host: Lexicon, powerdns: PowerDns, answer: int | str, error: type[ProviderError]
+) -> None:
+    powerdns.answers = [answer]
+    with pytest.raises(error) as failed:
+        await host.publish([change("one", "1", expected=())])
+    assert type(failed.value) is error
+    assert failed.value.retry_after_seconds == (7 if answer == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(401, Unauthorized), (404, Rejected), (500, Unavailable), (429, Unavailable),
+                          ("html", Unavailable), ("drop", Unavailable)],
+)  # fmt: skip
+async def test_a_reading_that_fails_is_never_an_empty_zone(
+    host: Lexicon, powerdns: PowerDns, answer: int | str, error: type[ProviderError]
+) -> None:
+    powerdns.reads = [answer]
+    with pytest.raises(error) as failed:
+        await host.read(ZONE, "TXT")
+    assert type(failed.value) is error
+
+
+async def test_a_host_that_hangs_is_left_to_itself(powerdns: PowerDns) -> None:
+    powerdns.reads = ["hang"]
+    with pytest.raises(Unavailable, match="no end within"):
+        await lexicon(powerdns, timeout_seconds=0.5).read(ZONE, "TXT")
+    powerdns.reads, powerdns.answers = [], ["hang"]
+    with pytest.raises(Unconfirmed):
+        await lexicon(powerdns, timeout_seconds=1.5).publish([change("one", "1", expected=())])
+
+
+async def test_the_serial_moves_when_a_record_does(host: Lexicon) -> None:
+    before = await host.serial()
+    assert await host.serial() == before
+    await host.publish([change("one", "1")])
+    assert await host.serial() != before
+
+
+async def test_a_name_outside_the_zone_and_an_unknown_host_are_refused(host: Lexicon, powerdns: PowerDns) -> None:
+    with pytest.raises(Rejected, match="outside the zone"):
+        await host.publish([RecordChange("other.example", "TXT", ("x",), 300)])
+    with pytest.raises(Rejected, match="no alias to another zone"):
+        await host.publish([change("one", "1"), change("k1", "k1.penguin.example.", rtype="CNAME")])
+    with pytest.raises(Rejected, match="knows no host"):
+        await Lexicon("nowhere", ZONE, SecretStr("x")).read(ZONE, "TXT")
+    assert powerdns.asked == []
+
+
+async def test_the_credential_may_be_a_token_or_an_object_and_shows_nowhere(
+    powerdns: PowerDns, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert await lexicon(powerdns, f'{{"auth_token": "{KEY}"}}').read(ZONE, "MX") is not None
+    for secret, error in (("CANARY-wrong", Unauthorized), ('{"CANARY', Rejected)):
+        with pytest.raises(error) as failed:
+            await lexicon(powerdns, secret).read(ZONE, "TXT")
+        assert "CANARY" not in str(failed.value)
+    assert "CANARY" not in caplog.text + repr(vars(lexicon(powerdns)))
