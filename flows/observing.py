@@ -17,18 +17,22 @@ from flows.policy.records import (
     Stray,
     judge,
     judge_dnssec,
+    plain,
     read,
+    shown,
     suspects,
 )
 from flows.policy.spf import SpfResult, check_host
 from flows.policy.verdict import Truth, Verdict
 from providers.resolver import Answer, Inquiry, Outcome, Resolver
+from sql.dns_checks import DnsCheck
 
 AT_ONCE = 8  # records of one domain looked at together
 FULL_QUESTIONS = 200
 FULL_SECONDS = 120.0
 ROUTINE_QUESTIONS = 40
 ROUTINE_SECONDS = 60.0
+TURNS = 840  # divisible by every number of servers up to eight: each has the same share
 
 
 async def judge_all(
@@ -130,3 +134,18 @@ def observed(answer: Answer) -> ObservedAnswer:
     ttl_seconds = answer.negative_ttl_seconds if answer.ttl_seconds is None else answer.ttl_seconds
     who = answer.server_name or answer.server
     return ObservedAnswer(answer.outcome.value, answer.values, ttl_seconds, who, answer.asked_at)
+
+
+def check_of(record: ExpectedRecord, verdict: Verdict) -> DnsCheck:
+    """A verdict as a row of the history, with what strangers wrote made harmless."""
+    return DnsCheck(
+        record_key=record.key[:20], record_type=record.rtype, record_name=record.name, verdict=verdict.truth,
+        reason=verdict.reason, expected=verdict.expected, observed=shown(verdict.found),
+        ttl=min((item.ttl_seconds for item in verdict.evidence if item.ttl_seconds is not None), default=None),
+        evidence={
+            "seen": [
+                {"by": e.source, "question": e.question, "answer": plain(e.answer), "at": e.asked_at.isoformat()}
+                for e in verdict.evidence
+            ]
+        },
+    )  # fmt: skip

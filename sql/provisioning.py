@@ -6,7 +6,7 @@ back late changes nothing.
 """
 
 # ruff: noqa: S608 - every statement is a LiteralString: the type checker refuses anything else
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, LiteralString
@@ -261,6 +261,19 @@ async def claim_due_runs(conn: AsyncConnection, limit: int) -> list[Run]:
                        ORDER BY resume_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) RETURNING {RUN}
         """,
         limit=limit,
+    )
+
+
+async def claim_dns_waits(conn: AsyncConnection, tenant_ids: Sequence[int]) -> list[Run]:
+    """Runs of these tenants that wait for DNS: what they wait for has come. Claimed like due ones."""
+    return await _runs(
+        conn,
+        f"""
+        UPDATE provisioning_runs r SET resume_at = now() + interval '{CLAIM_LASTS}'
+         WHERE id IN (SELECT id FROM provisioning_runs WHERE status = 'waiting' AND wait_reason = 'dns'
+                         AND tenant_id = ANY(%(tenant_ids)s) FOR UPDATE SKIP LOCKED) RETURNING {RUN}
+        """,
+        tenant_ids=list(tenant_ids),
     )
 
 

@@ -32,7 +32,6 @@ from flows.waiting import short_looks
 from providers.dns_host import DnsHost
 from providers.keys import DkimKey, new_dkim_ed25519, new_dkim_rsa
 from sql import dkim_keys, dns_checks, domains, infrastructure_events
-from sql.dns_checks import DnsCheck
 from sql.domains import Domain
 from sql.provisioning import Run
 from sql.session import AlreadyExists, as_orchestrator
@@ -184,7 +183,7 @@ async def remember(r: Resources, run: Run, estate: Estate, domain: Domain, judge
         await domains.note_look(conn, domain.id, records=seen.picture, error=seen.error, next_at=seen.next_at)
         await dns_checks.add_checks(
             conn, tenant_id=run.tenant_id, domain_id=domain.id, flow_run_id=run.flow_run_id,
-            checks=[check_of(record, verdict) for record, verdict in judged],
+            checks=[observing.check_of(record, verdict) for record, verdict in judged],
         )  # fmt: skip
         moved = await domains.move(conn, domain.id, to=status, allowed_from=allowed_from(status))
         if moved:
@@ -206,15 +205,3 @@ def next_status(judged: Judged) -> DomainStatus:
     """The word for a domain that does not pass yet."""
     some = any(verdict.truth is Truth.PASS for record, verdict in judged if record.need is Need.REQUIRED)
     return DomainStatus.PARTIALLY_VERIFIED if some else DomainStatus.PENDING
-
-
-def check_of(record: ExpectedRecord, verdict: Verdict) -> DnsCheck:
-    """A verdict as a row of the history."""
-    return DnsCheck(
-        record_key=record.key[:20], record_type=record.rtype, record_name=record.name, verdict=verdict.truth,
-        reason=verdict.reason, expected=verdict.expected, observed=list(verdict.found),
-        ttl=min((item.ttl_seconds for item in verdict.evidence if item.ttl_seconds is not None), default=None),
-        evidence={
-            "seen": [{"by": e.source, "question": e.question, "answer": e.answer[:500]} for e in verdict.evidence]
-        },
-    )  # fmt: skip

@@ -1,0 +1,1 @@
+DROP INDEX idx_domains_tenant_dns_due;
