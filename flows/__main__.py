@@ -12,6 +12,7 @@ from flows.acting import claiming  # noqa: E402  likewise
 from flows.commands import (  # noqa: E402  likewise
     doctor,
     install,
+    jobs,
     migrate,
     onboarding,
     orders,
@@ -53,6 +54,7 @@ app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(orders.app, name="orders")
 app.add_typer(secrets_of.app, name="secret")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(people.app, name="people")
 app.add_typer(staff.app, name="staff")
 app.command()(install.serve)

@@ -3,7 +3,10 @@
 import logging
 from uuid import UUID
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import arun_deployment
 
 from flows.resources import Resources
@@ -35,6 +38,21 @@ async def onboard(tenant_id: UUID, request_id: str) -> FlowRun:
         DEPLOYMENT_OF_KIND["onboard"], {"tenant_id": str(tenant_id), "request_id": request_id},
         idempotency_key=request_id,
     )  # fmt: skip
+
+
+async def runs_tagged(tag: str) -> list[FlowRun]:
+    """Every flow run that bears a tag, the oldest first."""
+    async with get_client() as client:
+        return await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])), sort=FlowRunSort.START_TIME_ASC
+        )
+
+
+async def begin(deployment: str, parameters: dict[str, str], *, key: str, tag: str) -> FlowRun:
+    """Hand a flow that is no provisioning run to a worker; the same key twice is one flow run."""
+    return await arun_deployment(
+        deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False, tags=[tag]
+    )
 
 
 async def _start(deployment: str, parameters: dict[str, str], *, idempotency_key: str) -> FlowRun:

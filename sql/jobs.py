@@ -4,7 +4,7 @@ Every answer names the worker and the attempt, so a worker that was given up for
 back. A claim is a short transaction of its own; the work runs outside it. Payloads are ids: no bodies, no secrets.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +33,8 @@ ATTEMPTS: Final = 3
 HIGH_ATTEMPTS: Final = 5
 CHANNEL: Final = "jobs"
 
+Verb = Callable[[AsyncConnection, Sequence[UUID], str], Awaitable[list[UUID]]]
+"""What an operator does to jobs by id; the last word is the actor."""
 JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
@@ -209,6 +211,16 @@ async def heartbeat(conn: AsyncConnection, worker: str, jobs: Sequence[Job], lea
         [worker, [job.id for job in jobs], [job.attempt for job in jobs], lease],
     )
     return {UUID(str(row[0])) for row in await cursor.fetchall()}
+
+
+async def held_by(conn: AsyncConnection, worker: str) -> list[Job]:
+    """The jobs that a worker holds, the oldest claim first."""
+    cursor = conn.cursor(row_factory=class_row(Job))
+    await cursor.execute(
+        f"SELECT {JOB} FROM jobs j WHERE status = 'running' AND worker_id = %s ORDER BY started_at, id",  # noqa: S608 - a literal
+        [worker],
+    )
+    return await cursor.fetchall()
 
 
 async def reap(conn: AsyncConnection, limit: int = 1000) -> int:

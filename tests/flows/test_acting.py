@@ -21,7 +21,7 @@ from tests.test_layout import deployments
 
 LOOKS_ONLY = {
     "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list",
-    "people list", "staff list",
+    "people list", "staff list", "jobs list", "jobs inspect",
 }  # fmt: skip
 """Commands that change nothing. A new one is entered here, or marked with @changes("noun.verb")."""
 
