@@ -8,28 +8,20 @@ from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.dns_ids import dkim_selector
 from flows.policy.lifecycle import DkimKeyStatus, DomainStatus, allowed_from
 from flows.policy.records import (
-    Change,
-    Conflict,
     ExpectedRecord,
-    Holder,
-    Keep,
-    Merge,
     Need,
     entries,
     expected_records,
     line,
     looked,
-    publication,
     renewed,
 )
-from flows.policy.spf import SpfOutcome
 from flows.policy.verdict import Truth, Verdict
-from flows.publishing import dns_host_of, publish
+from flows.publishing import carry_out, planned
 from flows.resources import Resources
 from flows.runs import actor
 from flows.steps import step
 from flows.waiting import short_looks
-from providers.dns_host import DnsHost
 from providers.keys import DkimKey, new_dkim_ed25519, new_dkim_rsa
 from sql import dkim_keys, dns_checks, domains, infrastructure_events
 from sql.domains import Domain
@@ -37,6 +29,7 @@ from sql.provisioning import Run
 from sql.session import AlreadyExists, as_orchestrator
 
 LOOK_AGAIN = timedelta(minutes=5)
+OWNERSHIP = "own"  # the record by which a tenant shows that a name is its own
 
 
 @step(name="publish_dns")
@@ -44,15 +37,19 @@ async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
     """Keys made, expected records written down, and published where the tenant gave us its DNS host."""
     estate = await with_keys(r, run, await estate_of(r, run))
     lines: list[str] = []
+    unowned: list[str] = []
     for domain in estate.domains:
         expected = expected_records(plan_of(r, estate, domain))
         async with as_orchestrator(r.pool) as conn:
             await domains.note_expected(conn, domain.id, renewed(domain.dns_records, expected))
         if domain.dns_host is None:
             lines.append(f"{domain.domain_name}: the tenant publishes {len(expected)} records by hand")
+            unowned += [lacking] if (lacking := await owned(r, run, estate, domain)) else []
             continue
-        lines += await publish_domain(r, run, domain, expected)
-    return Done({"lines": lines})
+        plan = await planned(r, domain, expected)
+        await carry_out(r, plan, actor=actor(run), flow_run_id=run.flow_run_id)
+        lines += plan.lines
+    return Waiting("dns", unowned[0], LOOK_AGAIN) if unowned else Done({"lines": lines})
 
 
 async def with_keys(r: Resources, run: Run, estate: Estate) -> Estate:
@@ -80,75 +77,40 @@ async def keep_key(r: Resources, run: Run, domain: Domain, key: DkimKey, taken: 
         )  # fmt: skip
 
 
-async def publish_domain(r: Resources, run: Run, domain: Domain, expected: tuple[ExpectedRecord, ...]) -> list[str]:
-    """Look at each name, change only what is missing, never what is not ours; one line for each change or conflict."""
-    host = await dns_host_of(r, domain)
-    wanted = [
-        record
-        for record in expected
-        if record.holder is Holder.TENANT and (record.need is not Need.OPTIONAL or record.consent)
-    ]
-    decisions = [(record, await decision_on(r, host, domain, record)) for record in wanted]
-    changes = [decision for _, decision in decisions if isinstance(decision, Change)]
-    if changes:
-        await publish(host, changes)
-        await note_publication(r, run, domain, changes)
-    return [f"{change.name} {change.rtype}: {change.reason}" for change in changes] + [
-        f"{record.name} {record.rtype}: conflict, {decision.fix}"
-        for record, decision in decisions
-        if isinstance(decision, Conflict)
-    ]
+async def owned(r: Resources, run: Run, estate: Estate, domain: Domain) -> str | None:
+    """Nothing more is done for a name before its owner is known: what is missing, or None once the token was seen."""
+    if domain.verification_status == DomainStatus.VERIFIED:
+        return None
+    judged = await judged_until_settled(r, estate, domain)
+    lacking = [verdict for record, verdict in judged if gates(record, verdict)]
+    if lacking:
+        await remember(r, run, estate, domain, judged)
+    ownership = next((verdict for verdict in lacking if verdict.subject == OWNERSHIP), None)
+    if ownership is None:
+        return None
+    return f"{domain.domain_name} {line(ownership)}{and_more(domain, len(lacking) - 1)}"
 
 
-async def decision_on(r: Resources, host: DnsHost, domain: Domain, record: ExpectedRecord) -> Change | Keep | Conflict:
-    """Hold what stands at the name against what should, knowing what we put there ourselves."""
-    existing = await host.read(record.name, record.rtype)
-    alias = await host.read(record.name, "CNAME") if record.rtype != "CNAME" else None
-    spf_passes = False
-    if record.merge is Merge.MERGE_SPF and existing is not None:
-        results = await observing.spf_results(r.resolver, record, record.name.rstrip("."))
-        spf_passes = bool(results) and all(result.outcome is SpfOutcome.PASS for result in results)
-    return publication(
-        record, existing, ours_before=ours_before(domain, record), alias=alias.values[0] if alias else None,
-        spf_passes=spf_passes,
-    )  # fmt: skip
-
-
-def ours_before(domain: Domain, record: ExpectedRecord) -> list[str]:
-    """Values that an earlier picture of the domain asked for at this name: ours to replace."""
-    return [
-        value
-        for entry in entries(domain.dns_records)
-        if (entry.expected.name, entry.expected.rtype) == (record.name, record.rtype)
-        for value in (*entry.expected.values, *entry.former)
-    ]
-
-
-async def note_publication(r: Resources, run: Run, domain: Domain, changes: list[Change]) -> None:
-    """The trail of what was published, with what stood there before, so that it can be undone."""
-    async with as_orchestrator(r.pool) as conn:
-        await infrastructure_events.record_event(
-            conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=domain.domain_name,
-            event="dns_published", reason=f"{len(changes)} record sets", actor=actor(run), flow_run_id=run.flow_run_id,
-            details={"undo": [{"name": c.name, "type": c.rtype, "before": list(c.before)} for c in changes]},
-        )  # fmt: skip
+def and_more(domain: Domain, others: int) -> str:
+    """Where the rest is to be seen."""
+    return f" (and {others} more: python -m flows dns records {domain.domain_name})" if others > 0 else ""
 
 
 @step(name="verify_dns")
 async def ensure_dns_verified(r: Resources, run: Run) -> Outcome:
     """Every required record of every domain judged PASS; otherwise the process ends here until the tenant published."""
     estate = await estate_of(r, run)
-    missing: list[str] = []
+    missing: list[tuple[Domain, str]] = []
     for domain in estate.domains:
         verdicts = await judged_until_settled(r, estate, domain)
         try:
             await remember(r, run, estate, domain, verdicts)
         except AlreadyExists:
             return Waiting("operator", f"{domain.domain_name} was verified by another tenant in the meantime")
-        missing += [f"{domain.domain_name} {line(verdict)}" for _, verdict in verdicts if gates(_, verdict)]
+        missing += [(domain, line(verdict)) for record, verdict in verdicts if gates(record, verdict)]
     if missing:
-        more = f" (and {len(missing) - 1} more: python -m flows status)" if len(missing) > 1 else ""
-        return Waiting("dns", missing[0] + more, LOOK_AGAIN)
+        domain, first = missing[0]
+        return Waiting("dns", f"{domain.domain_name} {first}{and_more(domain, len(missing) - 1)}", LOOK_AGAIN)
     return Done({"domains": [domain.domain_name for domain in estate.domains]})
 
 

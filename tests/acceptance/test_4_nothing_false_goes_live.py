@@ -108,7 +108,8 @@ def test_a_domain_that_publishes_nothing_is_told_what_to_publish_first(controls:
     case = controls["unpublished"]
     assert case.is_kept_back, case.ran.said
     assert (case.ran.code, case.run["wait_reason"]) == (WAITING, "dns")
-    assert f"mail.{case.tenant.domain}" in case.run["wait_detail"]
+    assert f"_pm-verify.{case.tenant.domain}" in case.run["wait_detail"]
+    assert f"python -m flows dns records {case.tenant.domain}" in case.run["wait_detail"]
 
 
 def test_without_a_dkim_record_a_domain_waits_and_is_told_which(controls: dict[str, Held]) -> None:
