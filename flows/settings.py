@@ -205,8 +205,14 @@ class MailSettings(Group):
 class MailHostSettings(Group):
     """What runs on the hosts."""
 
-    certificate_issuer: Literal["private_ca"] = "private_ca"
+    certificate_issuer: Literal["private_ca", "acme"] = "private_ca"
     """Who signs the hosts' certificates."""
+    acme_directory: str = Field(default="", pattern=r"^(https://\S+)?$")
+    """Directory address of an ACME authority; whoever sets it agrees to its terms of service."""
+    acme_contact: str = ""
+    """E-mail address the authority may write to; empty: none."""
+    acme_ca_file: Path | None = None
+    """Trust for the authority's own HTTPS; empty: the public authorities."""
     private_ca_cert_file: Path | None = None
     """Certificate of the private authority, PEM."""
     private_ca_key_file: Path | None = None

@@ -123,8 +123,7 @@ def missing_settings(settings: Settings) -> list[str]:
         "hostwinds.api_key_expires_on": group.api_key_expires_on or group.sandbox,
         "ssh.worker_networks": settings.ssh.worker_networks,
         "mail.proof_receivers": settings.mail.proof_receivers,
-        "mail_host.private_ca_cert_file": settings.mail_host.private_ca_cert_file,
-        "mail_host.private_ca_key_file": settings.mail_host.private_ca_key_file,
+        **certificate_settings(settings),
     }
     return [name for name, value in needed.items() if not value]
 
@@ -132,3 +131,14 @@ def missing_settings(settings: Settings) -> list[str]:
 def new_label() -> str:
     """An opaque name for a domain below our own zone: it tells nobody which tenant it is."""
     return "".join(secrets.choice(BASE32) for _ in range(LABEL_LENGTH))
+
+
+def certificate_settings(settings: Settings) -> dict[str, object]:
+    """What the chosen signer of certificates cannot work without."""
+    host = settings.mail_host
+    if host.certificate_issuer == "acme":
+        return {"mail_host.acme_directory": host.acme_directory}
+    return {
+        "mail_host.private_ca_cert_file": host.private_ca_cert_file,
+        "mail_host.private_ca_key_file": host.private_ca_key_file,
+    }

@@ -53,6 +53,7 @@ def test_groups_are_joined_by_two_underscores_and_lists_are_json(environment) ->
         ("SSH__WORKER_NETWORKS", '["192.0.2.0/24"]', "documentation range"),
         ("SSH__ALLOWED_NETWORKS", '["198.51.100.128/25"]', "documentation range"),
         ("MAIL_HOST__CERTIFICATE_ISSUER", "self", "private_ca"),
+        ("MAIL_HOST__ACME_DIRECTORY", "http://ca.example/dir", "String should match pattern"),
         ("MAIL__PROOF_RECEIVERS", '[{"address": "proof@receiver.example"}]', "Field required"),
     ],
 )
