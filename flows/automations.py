@@ -11,7 +11,7 @@ from prefect.events import ResourceSpecification
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-from flows.nudges import DOMAIN_VERIFIED, TENANT_SUBSCRIBED
+from flows.nudges import TENANT_SUBSCRIBED
 from flows.states import OUR_NAMES
 
 PREFIX = "penguin: "
@@ -93,30 +93,12 @@ def began(tenant_journey: UUID) -> Automation:
     )
 
 
-def verified(resume_deployment_id: UUID) -> Automation:
-    """A domain has become true: whoever waited for it need not wait for the next sweep."""
-    return Automation(
-        name=f"{PREFIX}resume who waited for a domain",
-        description="Look for waits that are due when a domain was verified.",
-        trigger=EventTrigger(
-            expect={DOMAIN_VERIFIED},
-            match=ResourceSpecification({"prefect.resource.id": ["penguin.domain.*"]}),
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
-        actions=[
-            RunDeployment(source="selected", deployment_id=resume_deployment_id, parameters={}, job_variables=None)
-        ],
-    )
-
-
 async def install() -> list[str]:
     """Make the automations; one line for each that now stands."""
     async with get_client() as client:
         deployment = await client.read_deployment_by_name(RESUME)
         journey = await client.read_deployment_by_name(ONBOARD)
-        wanted = [lost_runs(), recover(deployment.id), verified(deployment.id), began(journey.id)]
+        wanted = [lost_runs(), recover(deployment.id), began(journey.id)]
         lines = [await _ensure(automation) for automation in wanted]
         lines += await _remove_others(client, {automation.name for automation in wanted})
     return lines

@@ -3,15 +3,12 @@
 Names are `penguin.<noun>.<past>`; a resource holds ids and nothing else.
 """
 
-from uuid import UUID
-
 from prefect.events import emit_event
 
 from sql.provisioning import Run
 
 TENANT_SUBSCRIBED = "penguin.tenant.subscribed"
 """Emitted by the back end: resource `penguin.tenant.<tenants.tenant_id>` with the id again as `penguin.tenant`."""
-DOMAIN_VERIFIED = "penguin.domain.verified"
 RUN_WAITING = "penguin.run.waiting"
 RUN_FINISHED = "penguin.run.finished"
 
@@ -26,17 +23,5 @@ def run_rests(run: Run) -> None:
             "penguin.tenant": str(run.tenant_uuid),
             "penguin.run": str(run.id),
             "penguin.status": f"waiting_for_{run.wait_reason}" if run.status == "waiting" else run.status,
-        },
-    )
-
-
-def domain_verified(domain_id: int, tenant: UUID) -> None:
-    """A domain's records have become true: a run that waited for them may go on."""
-    emit_event(
-        DOMAIN_VERIFIED,
-        resource={
-            "prefect.resource.id": f"penguin.domain.{domain_id}",
-            "penguin.domain": str(domain_id),
-            "penguin.tenant": str(tenant),
         },
     )

@@ -57,7 +57,7 @@ async def test_automations_are_installed_once_and_strangers_of_ours_removed(appl
     assert any("of an older release: removed" in line for line in first)
     before = await ours()
     assert {name.removeprefix(automations.PREFIX) for name in before} == {
-        "mark lost runs", "recover", "resume who waited for a domain", "onboard who subscribed",
+        "mark lost runs", "recover", "onboard who subscribed",
     }  # fmt: skip
     second = await automations.install()
     assert not any("created" in line or "removed" in line for line in second)
