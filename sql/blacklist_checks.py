@@ -122,6 +122,16 @@ async def claim_due(conn: AsyncConnection, check_type: CheckType, *, limit: int)
     return await cursor.fetchall()
 
 
+async def any_due(conn: AsyncConnection, check_type: CheckType) -> bool:
+    """Whether anything is due: one look into the index."""
+    cursor = await conn.execute(
+        f"SELECT EXISTS (SELECT FROM {_TABLE[check_type]} a WHERE {_LIVE[check_type]}"
+        " AND a.blacklist_next_check_at <= now())"
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 async def make_due(conn: AsyncConnection, check_type: CheckType, subject: str) -> int:
     """Let a subject be looked at in the next sweep, all its lists at once; how many live rows that is."""
     cursor = await conn.execute(

@@ -72,38 +72,22 @@ async def list_self_tests(conn: AsyncConnection) -> list[SelfTest]:
     return await cursor.fetchall()
 
 
-async def claim_self_test(conn: AsyncConnection, *, list_name: str, kind: str, tried_before: datetime | None) -> bool:
-    """Take a test that is due; False when another worker has begun one since `tried_before`."""
-    cursor = await conn.execute(
-        """
-        INSERT INTO blocklist_self_tests AS t (list_name, kind, trust, reason, tried_at)
-        VALUES (%(name)s, %(kind)s, 'unproven', 'not_tested', now())
-        ON CONFLICT (list_name, kind) DO UPDATE SET tried_at = now()
-          WHERE t.tried_at IS NOT DISTINCT FROM %(before)s::timestamptz
-        """,
-        {"name": list_name, "kind": kind, "before": tried_before},
-    )
-    return cursor.rowcount > 0
-
-
 async def note_self_test(conn: AsyncConnection, test: SelfTest) -> None:
-    """Write down how a list stands after its test."""
+    """Write down how a list stands after its test; of two workers that tested it, the later test stays."""
     await conn.execute(
         """
-        UPDATE blocklist_self_tests SET trust = %s, reason = %s, tested_at = %s, tried_at = %s, passes = %s,
-               passed_at = %s WHERE list_name = %s AND kind = %s
+        INSERT INTO blocklist_self_tests AS t (list_name, kind, trust, reason, tested_at, tried_at, passes, passed_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (list_name, kind) DO UPDATE
+           SET trust = EXCLUDED.trust, reason = EXCLUDED.reason, tested_at = EXCLUDED.tested_at,
+               tried_at = EXCLUDED.tried_at, passes = EXCLUDED.passes, passed_at = EXCLUDED.passed_at
+         WHERE t.tried_at <= EXCLUDED.tried_at
         """,
         [
-            test.trust,
-            test.reason[:50],
-            test.tested_at,
-            test.tried_at,
-            test.passes,
+            test.list_name, test.kind, test.trust, test.reason[:50], test.tested_at, test.tried_at, test.passes,
             test.passed_at,
-            test.list_name,
-            test.kind,
         ],
-    )
+    )  # fmt: skip
 
 
 async def set_enabled(conn: AsyncConnection, name: str, *, on: bool, actor: str) -> bool:

@@ -91,7 +91,7 @@ ANSWERS = [
     (heard("not an address"), Truth.UNKNOWN, "parked"),
     (heard("127.0.0.2", "127.255.255.254"), Truth.FAIL, "listed"),
     (heard(outcome="servfail"), Truth.UNKNOWN, "servfail"),
-    (heard(outcome="refused"), Truth.UNKNOWN, "refused"),
+    (heard(outcome="refused"), Truth.UNKNOWN, "server_refused"),
     (SILENT, Truth.UNKNOWN, "timeout"),
     (heard(outcome="broken"), Truth.UNKNOWN, "broken"),
     (heard(outcome="unlicensed"), Truth.UNKNOWN, "not_licensed"),

@@ -89,29 +89,23 @@ def test_a_row_that_could_not_be_used_is_refused(database: str, statement: str) 
         conn.execute(statement)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-async def test_a_self_test_is_taken_by_one_worker_only(pool: AsyncConnectionPool) -> None:
-    async def claim(before: datetime | None) -> bool:
-        async with as_orchestrator(pool) as conn:
-            return await blocklist_zones.claim_self_test(conn, list_name="psbl", kind="ipv4", tried_before=before)
+def standing(name: str, trust: str, at: datetime = NOW) -> SelfTest:
+    return SelfTest(name, "ipv4", trust, "ok", at, at, 0, None)
 
-    assert await claim(None)
-    assert not await claim(None)
+
+async def test_of_two_tests_of_a_list_the_later_one_stays(pool: AsyncConnectionPool) -> None:
     async with as_orchestrator(pool) as conn:
-        (test,) = await blocklist_zones.list_self_tests(conn)
-    assert test.trust == "unproven"
-    assert await claim(test.tried_at)
-    assert not await claim(test.tried_at)
+        await blocklist_zones.note_self_test(conn, standing("psbl", "dead"))
+        await blocklist_zones.note_self_test(conn, standing("psbl", "trusted", NOW - timedelta(seconds=1)))
+        assert [test.trust for test in await blocklist_zones.list_self_tests(conn)] == ["dead"]
+        await blocklist_zones.note_self_test(conn, standing("psbl", "trusted", NOW + timedelta(hours=6)))
+        assert [test.trust for test in await blocklist_zones.list_self_tests(conn)] == ["trusted"]
 
 
 async def test_a_list_that_is_switched_on_again_proves_itself_anew_but_stays_dead(pool: AsyncConnectionPool) -> None:
-    def row(name: str, trust: str) -> SelfTest:
-        return SelfTest(name, "ipv4", trust, "ok", NOW, NOW, 0, NOW - timedelta(hours=1))
-
     async with as_orchestrator(pool) as conn:
-        for test in (row("psbl", "trusted"), row("spamcop", "dead")):
-            await blocklist_zones.claim_self_test(conn, list_name=test.list_name, kind="ipv4", tried_before=None)
-            await blocklist_zones.note_self_test(conn, test)
-        for name in ("psbl", "spamcop"):
+        for name, trust in (("psbl", "trusted"), ("spamcop", "dead")):
+            await blocklist_zones.note_self_test(conn, standing(name, trust))
             assert await blocklist_zones.set_enabled(conn, name, on=False, actor="operator:x")
             assert await blocklist_zones.set_enabled(conn, name, on=True, actor="operator:x")
         assert [test.list_name for test in await blocklist_zones.list_self_tests(conn)] == ["spamcop"]

@@ -1,6 +1,6 @@
 """Blocklists: what to ask, what an answer means, whether a list is believed, and what becomes of the history."""
 
-from flows.policy.blocklists.classifying import classify, distrusted
+from flows.policy.blocklists.classifying import NO_ANSWER, classify, distrusted
 from flows.policy.blocklists.history import Act, Rules, Run, Step, after, answer_of
 from flows.policy.blocklists.nouns import Blocklist, Code, Effect, Finding, Heard, Kind, Probe
 from flows.policy.blocklists.screening import screen, worst
@@ -8,6 +8,7 @@ from flows.policy.blocklists.subjects import kind_of, label_of, lookups
 from flows.policy.blocklists.trust import Trust, TrustRules, TrustState, after_self_test, judge_self_test
 
 __all__ = [
+    "NO_ANSWER",
     "Act",
     "Blocklist",
     "Code",

@@ -20,6 +20,9 @@ REFUSALS: Final[Mapping[str, str]] = {
     "127.255.255.255": "too_many_questions",
 }
 """What lists answer to a questioner they do not serve, in whatever zone (Spamhaus's codes, adopted by others)."""
+REASONS: Final[Mapping[str, str]] = {"unlicensed": "not_licensed", "refused": "server_refused"}
+NO_ANSWER: Final = frozenset({"servfail", "server_refused", "timeout", "broken", "budget"})
+"""Reasons that speak of the way to a list and not of the list: it may answer in a minute."""
 CURES: Final[Mapping[str, str]] = {
     "wrong_zone_name": "correct the list's zone name",
     "public_resolver": "ask through a recursive resolver of our own (dns.resolver), with a name of its own",
@@ -35,8 +38,7 @@ def classify(blocklist: Blocklist, subject: str, heard: Heard) -> Finding:
     if heard.outcome == "absent":
         return _finding(blocklist, subject, heard, Truth.PASS, "clean")
     if heard.outcome != "found":
-        reason = "not_licensed" if heard.outcome == "unlicensed" else heard.outcome
-        return _finding(blocklist, subject, heard, Truth.UNKNOWN, reason)
+        return _finding(blocklist, subject, heard, Truth.UNKNOWN, REASONS.get(heard.outcome, heard.outcome))
     answers = [answer for answer in map(_read, heard.codes) if answer is not None]
     if len(answers) < len(heard.codes) or any(answer not in SAYS_LISTED for answer in answers):
         return _finding(blocklist, subject, heard, Truth.UNKNOWN, "parked")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from flows.policy.blocklists.classifying import NO_ANSWER
 from flows.policy.blocklists.nouns import Finding
 from flows.policy.presets import BLOCKLISTS
 from flows.policy.verdict import Truth
@@ -126,8 +127,8 @@ def _pause(run: Run, finding: Finding, rules: Rules, *, sending: bool) -> timede
     tier = rules.tiers[finding.tier]
     usual = tier.sending if sending else tier.idle
     if finding.verdict.truth is Truth.UNKNOWN:
-        silent = finding.verdict.reason in {"servfail", "timeout", "broken"}  # a refusal is not softened by asking more
-        return min(usual, rules.retry_unknown) if silent else usual
+        # A list that refuses us is not softened by being asked more often.
+        return min(usual, rules.retry_unknown) if finding.verdict.reason in NO_ANSWER else usual
     if run.contrary:
         # The second answer is not asked for early by jitter: a little more than the span itself.
         return _to_confirm(run, finding, rules) * (1 + 2 * rules.jitter)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from flows.policy.blocklists.classifying import classify
+from flows.policy.blocklists.classifying import NO_ANSWER, classify
 from flows.policy.blocklists.nouns import Blocklist, Heard, Kind
 from flows.policy.presets import BLOCKLISTS
 from flows.policy.verdict import Truth, Verdict
@@ -127,6 +127,3 @@ def _unanswered(state: TrustState, verdict: Verdict, at: datetime) -> TrustState
     if state.trust is Trust.DEAD or (state.trust is Trust.TRUSTED and verdict.reason in NO_ANSWER):
         return replace(state, tried_at=at)
     return TrustState(Trust.UNPROVEN, verdict.reason, state.tested_at, at)
-
-
-NO_ANSWER: Final = frozenset({"servfail", "refused", "timeout", "broken"})
