@@ -13,6 +13,7 @@ from flows.commands import (  # noqa: E402  likewise
     doctor,
     install,
     jobs,
+    listings,
     migrate,
     onboarding,
     orders,
@@ -54,6 +55,8 @@ app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(orders.app, name="orders")
 app.add_typer(secrets_of.app, name="secret")
+app.command()(listings.listings)
+app.add_typer(listings.app, name="blocklists")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(people.app, name="people")
 app.add_typer(staff.app, name="staff")
