@@ -20,6 +20,7 @@ from flows.commands import (  # noqa: E402  likewise
     people,
     secrets_of,
     staff,
+    status,
 )
 
 EXIT_CODES = (
@@ -50,7 +51,7 @@ app.add_typer(migrate.app, name="migrate")
 app.command()(doctor.database)
 app.command()(install.install)
 app.command()(onboarding.onboard)
-app.command()(onboarding.status)
+app.command()(status.status)
 app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(orders.app, name="orders")

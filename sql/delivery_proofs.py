@@ -43,6 +43,18 @@ class StoredProof:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class PathStanding:
+    """How the newest canary of a path fared."""
+
+    domain_id: int
+    domain_name: str
+    ip_address: IPv4Address
+    receiver: str
+    verdict: str
+    received_at: datetime | None
+
+
 _COLUMNS = (
     "id, domain_id, smtp_ip_address_id, receiver, nonce, message_id, verdict, checks, sent_at, received_at, created_at"
 )
@@ -147,6 +159,22 @@ async def proofs_of(conn: AsyncConnection, tenant_id: int) -> list[Proof]:
     await cursor.execute(
         f"SELECT DISTINCT ON (domain_id, smtp_ip_address_id, receiver) {_COLUMNS} FROM delivery_proofs"  # noqa: S608  literal
         " WHERE tenant_id = %s ORDER BY domain_id, smtp_ip_address_id, receiver, id DESC",
+        [tenant_id],
+    )
+    return await cursor.fetchall()
+
+
+async def standing_of_paths(conn: AsyncConnection, tenant_id: int) -> list[PathStanding]:
+    """Every path of a tenant as its newest canary left it, in a lasting order."""
+    cursor = conn.cursor(row_factory=class_row(PathStanding))
+    await cursor.execute(
+        """
+        SELECT DISTINCT ON (d.domain_name, a.ip_address, p.receiver)
+               p.domain_id, d.domain_name, a.ip_address, p.receiver, p.verdict, p.received_at
+          FROM delivery_proofs p JOIN domains d ON d.id = p.domain_id
+          JOIN smtp_ip_addresses a ON a.id = p.smtp_ip_address_id
+         WHERE p.tenant_id = %s ORDER BY d.domain_name, a.ip_address, p.receiver, p.id DESC
+        """,
         [tenant_id],
     )
     return await cursor.fetchall()

@@ -1,4 +1,4 @@
-"""onboard, status, retry: start a tenant's onboarding, see where it stands, press again."""
+"""onboard, retry, cancel: start a tenant's onboarding, press again, stop it."""
 
 import asyncio
 import os
@@ -12,27 +12,22 @@ from prefect.client.schemas.objects import State
 from flows import dispatch
 from flows.acting import actor
 from flows.commands.permission import changes
-from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
+from flows.commands.status import MARKS, AsJson, TenantWord, described, known_tenant, seconds
+from flows.commands.terminal import Exit, out, run, say_json, stop
 from flows.resources import Resources, resources
 from flows.states import ALREADY_ENDED, ALREADY_RUNNING, ONBOARDING_STEPS, REJECTED
-from sql import delivery_proofs, infrastructure_events, provisioning, provisioning_steps, retries, tenants
+from sql import infrastructure_events, provisioning, provisioning_steps, retries, tenants
 from sql.provisioning import Run
 from sql.provisioning_steps import Step
 from sql.session import Connection, as_orchestrator
 from sql.tenants import Tenant
 
-MARKS = {
-    "succeeded": "✓", "running": "…", "waiting": "⧗", "failed": "✗", "unconfirmed": "?", "pending": " ", "skipped": "-",
-}  # fmt: skip
 CODES = {
     "succeeded": Exit.OK, "rejected": Exit.REJECTED, "failed": Exit.FAILED, "cancelled": Exit.FAILED,
     "running": Exit.ALREADY_RUNNING, "pending": Exit.WAITING,
 }  # fmt: skip
 
 PROGRESS_SECONDS = 0.25
-
-TenantWord = Annotated[str, typer.Argument(help="tenants.tenant_id, or a domain or name only one tenant has")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @changes("tenant.onboard")
@@ -114,82 +109,6 @@ async def show_steps(r: Resources, live: Run | None, shown: set[str]) -> None:
         if row.status not in {"pending", "running"} and mark not in shown:
             shown.add(mark)
             out.print(f"  {MARKS[row.status]} {row.step_key:<20} {seconds(row):>7}", markup=False)
-
-
-def seconds(row: Step) -> str:
-    """How long a step took, or nothing yet."""
-    if row.started_at is None or row.finished_at is None:
-        return ""
-    return f"{(row.finished_at - row.started_at).total_seconds():.1f} s"
-
-
-def status(
-    tenant: Annotated[str | None, typer.Argument(help="one tenant; without it all runs that are not finished")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Where a tenant's run stands: steps, what is waited for, and the line that ends the wait."""
-    run(_status(tenant, as_json=as_json))
-
-
-async def _status(word: str | None, *, as_json: bool) -> None:
-    async with resources() as r:
-        chosen = await known_tenant(r, word) if word else None
-        async with as_orchestrator(r.pool) as conn:
-            runs = await provisioning.list_runs(conn, chosen.id if chosen else None)
-        if chosen is None:
-            runs = [item for item in runs if item.status not in {"succeeded", "cancelled"}]
-        documents = [await described(r, item) for item in (runs[:1] if chosen else runs)]
-    if as_json:
-        say_json(documents[0] if chosen and documents else documents)
-        return
-    if not documents:
-        out.print("no run" if chosen else "no open run")
-    for document in documents:
-        print_run(document)
-
-
-async def described(r: Resources, item: Run) -> dict[str, Any]:
-    """A run as an operator wants it: where it stands, why, and what was proven."""
-    async with as_orchestrator(r.pool) as conn:
-        tenant = await tenants.get_tenant_by_id(conn, item.tenant_id)
-        steps = await provisioning_steps.list_steps(conn, item.id)
-        proofs = await delivery_proofs.proofs_of(conn, item.tenant_id)
-    return {
-        "run": str(item.id),
-        "tenant": str(tenant.tenant_id) if tenant else None,
-        "tenant_name": tenant.name if tenant else None,
-        "status": f"waiting_for_{item.wait_reason}" if item.status == "waiting" else item.status,
-        "detail": item.wait_detail or item.last_error_message,
-        "resume_at": item.resume_at,
-        "deadline_at": item.deadline_at,
-        "starts": item.starts,
-        "steps": [
-            {"step": row.step_key, "status": row.status, "seconds": seconds(row), "output": row.output} for row in steps
-        ],
-        "proofs": [
-            {
-                "domain_id": proof.domain_id,
-                "receiver": proof.receiver,
-                "verdict": proof.verdict,
-                "at": proof.received_at,
-            }
-            for proof in proofs
-        ],
-    }
-
-
-def print_run(document: dict[str, Any]) -> None:
-    """One run for people."""
-    out.print(f"{document['tenant_name']}  {document['status']}  run {document['run']}", markup=False)
-    if document["detail"]:
-        out.print(f"  {document['detail']}", markup=False)
-    show_table(
-        "steps",
-        ("", "step", "took"),
-        [(MARKS[row["status"]], row["step"], row["seconds"]) for row in document["steps"]],
-    )
-    for proof in document["proofs"]:
-        out.print(f"  proof at {proof['receiver']}: {proof['verdict']} ({proof['at']})", markup=False)
 
 
 @changes("run.retry")
@@ -279,12 +198,3 @@ async def told(conn: Connection, of: Run, event: str, reason: str | None = None)
     await infrastructure_events.record_event(
         conn, tenant_id=of.tenant_id, subject_type="run", subject_id=of.id, event=event, actor=actor(), reason=reason
     )
-
-
-async def known_tenant(r: Resources, word: str) -> Tenant:
-    """The tenant an operator means; ends the command when there is none or more than one."""
-    async with as_orchestrator(r.pool) as conn:
-        tenant = await tenants.find_tenant(conn, word)
-    if tenant is None:
-        stop(Exit.REJECTED, f"no tenant {word!r} (or more than one): give its tenants.tenant_id")
-    return tenant
