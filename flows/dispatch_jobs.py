@@ -8,7 +8,6 @@ tag: a live one is adopted, never doubled. An operator's `jobs retry` is a new r
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 
 from flows import dispatch, states
+from flows.outcomes import JobEnded
 from flows.resources import Resources, resources
 from sql import jobs, provisioning, tenants
 from sql.jobs import Job
@@ -36,14 +36,6 @@ FLOW_OF_QUEUE: FlowOfQueue = {"dns-verification": ("verify_domain/on-demand", "d
 ENDED = frozenset({"succeeded", "rejected", "failed", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job's run ended; without a reason it is done. `again`: it broke, and may be tried by the job's budget."""
-
-    reason: str | None = None
-    again: bool = False
-
-
 async def swept(r: Resources, flow_of: FlowOfQueue = FLOW_OF_QUEUE) -> list[str]:
     """Look at every job that is under way, and at those newly due; a line for each that was begun or has ended."""
     lines: list[str] = []
@@ -58,19 +50,19 @@ async def swept(r: Resources, flow_of: FlowOfQueue = FLOW_OF_QUEUE) -> list[str]
     return lines
 
 
-async def looked_at(r: Resources, job: Job, flow_of: FlowOfQueue) -> Ended | None:
+async def looked_at(r: Resources, job: Job, flow_of: FlowOfQueue) -> JobEnded | None:
     """Begin or follow one job's run; None while it lives. A mistake in one job is that job's end, not the sweep's."""
     try:
         if job.queue == PROVISIONING:
             return await provisioning_job(r, job)
         return await flow_job(job, *flow_of[job.queue])
     except ObjectNotFound:
-        return Ended("the deployment it means is not there: python -m flows install", again=True)
+        return JobEnded("the deployment it means is not there: python -m flows install", again=True)
     except (KeyError, ValueError) as error:
-        return Ended(f"the payload is not to be understood: {type(error).__name__}: {error}")
+        return JobEnded(f"the payload is not to be understood: {type(error).__name__}: {error}")
 
 
-async def settled(r: Resources, job: Job, ended: Ended) -> str:
+async def settled(r: Resources, job: Job, ended: JobEnded) -> str:
     """Write the end down; the word for it. A job that was cancelled meanwhile stays so."""
     async with as_orchestrator(r.analytics) as conn:
         if ended.reason is None:
@@ -80,19 +72,19 @@ async def settled(r: Resources, job: Job, ended: Ended) -> str:
     return f"{status or 'was no longer ours'}: {ended.reason}"
 
 
-async def provisioning_job(r: Resources, job: Job) -> Ended | None:
+async def provisioning_job(r: Resources, job: Job) -> JobEnded | None:
     """`{"tenant_id": uuid}`: an onboarding. Its run is noted first; a run of somebody else's is waited for."""
     tenant_uuid = UUID(str(job.payload["tenant_id"]))
     kind = str(job.payload.get("kind", "onboard"))
     if kind not in dispatch.DEPLOYMENT_OF_KIND:
-        return Ended(f"no flow does {kind!r}: {', '.join(dispatch.DEPLOYMENT_OF_KIND)}")
+        return JobEnded(f"no flow does {kind!r}: {', '.join(dispatch.DEPLOYMENT_OF_KIND)}")
     if job.tenant_id not in {None, tenant_uuid}:
-        return Ended("the job's tenant is not its payload's: nothing was done")
+        return JobEnded("the job's tenant is not its payload's: nothing was done")
     key = key_of(job)
     async with as_orchestrator(r.pool) as conn:
         tenant = await tenants.get_tenant(conn, tenant_uuid)
         if tenant is None:
-            return Ended(f"no tenant {tenant_uuid}")
+            return JobEnded(f"no tenant {tenant_uuid}")
         run = await provisioning.open_or_join_run(
             conn, tenant_id=tenant.id, kind=kind, target="", idempotency_key=key, requested_by=f"job:{job.id}", input={}
         )
@@ -103,11 +95,11 @@ async def provisioning_job(r: Resources, job: Job) -> Ended | None:
     return end_of_run(run)
 
 
-def end_of_run(run: Run) -> Ended | None:
+def end_of_run(run: Run) -> JobEnded | None:
     """What a provisioning run says of its job. Waiting is alive; its failure is an operator's, who has its retry."""
     if run.status not in ENDED:
         return None
-    return Ended() if run.status == "succeeded" else Ended(f"run {run.id} {run.status}: {run.last_error_message}")
+    return JobEnded() if run.status == "succeeded" else JobEnded(f"run {run.id} {run.status}: {run.last_error_message}")
 
 
 def key_of(job: Job) -> str:
@@ -115,7 +107,7 @@ def key_of(job: Job) -> str:
     return f"job:{job.id}:{job.max_attempts}"
 
 
-async def flow_job(job: Job, deployment: str, parameter: str) -> Ended | None:
+async def flow_job(job: Job, deployment: str, parameter: str) -> JobEnded | None:
     """A flow run with the job's tag: adopted while it lives, judged when it has ended, begun where there is none."""
     value = str(int(job.payload[parameter]))
     round_key = key_of(job)
@@ -124,11 +116,11 @@ async def flow_job(job: Job, deployment: str, parameter: str) -> Ended | None:
     if latest is not None and not latest.is_final():
         return None
     if latest is not None and latest.is_completed():
-        return Ended()
+        return JobEnded()
     if latest is not None and not latest.is_crashed():
-        return Ended(f"{deployment} {latest.name}: {latest.message}")
+        return JobEnded(f"{deployment} {latest.name}: {latest.message}")
     if latest is not None and len(runs) >= job.attempt:
-        return Ended(f"{deployment} crashed: {latest.message}", again=True)
+        return JobEnded(f"{deployment} crashed: {latest.message}", again=True)
     await dispatch.begin(deployment, {parameter: value}, key=f"{round_key}#{len(runs)}", tag=round_key)
     return None
 

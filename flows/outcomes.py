@@ -32,3 +32,11 @@ class Refused:
 
 
 Outcome = Done | Waiting | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """How the run of a queued job ended; without a reason it is done. `again`: the job's budget of attempts decides."""
+
+    reason: str | None = None
+    again: bool = False

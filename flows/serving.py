@@ -1,6 +1,7 @@
 """Single-machine mode: a Prefect server when none answers, our deployments, and the process that runs them."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -26,8 +27,11 @@ from prefect.runner import Runner
 from prefect.types._datetime import DateTime
 
 from flows import automations
-from flows.resources import analytics_dsn, core_dsn, settings
+from flows.jobs.handlers import worker_of
+from flows.resources import analytics_dsn, core_dsn, resources, settings
 from sql import migrate
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 HEALTHY_SECONDS = 90
@@ -47,7 +51,22 @@ async def serve_all(host: str, port: int) -> None:
         for line in await automations.install():
             print(line, flush=True)  # noqa: T201  the terminal is this command's output
         print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201
-        await run_until_stopped(runner)
+        async with working():
+            await run_until_stopped(runner)
+
+
+@asynccontextmanager
+async def working() -> AsyncGenerator[None]:
+    """The worker of the job queue beside the runner; it ends with nothing in hand."""
+    async with resources() as r, worker_of(r) as worker:
+        task = asyncio.create_task(worker.work())
+        try:
+            yield
+        finally:
+            worker.stop()
+            for broken in await asyncio.gather(task, return_exceptions=True):
+                if broken is not None:  # e.g. a database that nobody has migrated: the runner goes on without jobs
+                    log.error("the worker of the job queue broke", exc_info=broken)
 
 
 async def migrated() -> None:

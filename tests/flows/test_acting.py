@@ -54,12 +54,20 @@ def made_up(command: Any) -> list[str]:
     words: list[str] = []
     for parameter in command.params:
         if parameter.required:
-            word = MADE_UP.get(str(getattr(parameter.type_descriptor.annotation, "__name__", "")), "core")
+            kind = str(parameter.type_descriptor.annotation)
+            word = next((word for name, word in MADE_UP.items() if name in kind), "core")
             words += [word] if parameter.param_type_name == "argument" else [parameter.opts[0], word]
     return words
 
 
-MADE_UP = {"UUID": str(uuid4()), "int": "0", "float": "0", "Decimal": "1", "datetime": "2026-01-01", "Path": "/nowhere"}
+MADE_UP = {
+    "UUID": str(uuid4()),
+    "'int'": "0",
+    "'float'": "0",
+    "Decimal": "1",
+    "datetime": "2026-01-01",
+    "Path": "/nowhere",
+}
 
 
 @pytest.fixture
