@@ -111,6 +111,20 @@ def _demo(asked: argparse.Namespace) -> int:
     return demo.play(asked.world, keep=asked.keep)
 
 
+def _blocklist(asked: argparse.Namespace) -> int:
+    lists = _world(asked).blocklists
+    try:
+        if asked.put:
+            lists.put(asked.name, asked.put, asked.code)
+        elif asked.take_off:
+            lists.take_off(asked.name, asked.take_off)
+        else:
+            lists.trouble(asked.name, asked.fault)
+    except ValueError as error:
+        return _say_error(error, REFUSED)
+    return 0
+
+
 def _doctor(asked: argparse.Namespace) -> int:
     if asked.install and os.geteuid() == 0:
         prerequisites.install()
@@ -171,6 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     on_host = command("exec", _exec, "run a shell script on a host")
     on_host.add_argument("name")
     on_host.add_argument("script", nargs=argparse.REMAINDER)
+    lists = command("blocklist", _blocklist, "put a subject on a blocklist or take it off, or let the list fail")
+    lists.add_argument("name")
+    lists.add_argument("--put", metavar="SUBJECT")
+    lists.add_argument("--code")
+    lists.add_argument("--take-off", metavar="SUBJECT")
+    lists.add_argument("--fault", help="without any option the list is well again")
     command("run", _run, "run a command in the control room, with settings for this world").add_argument(
         "words", nargs=argparse.REMAINDER
     )

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sandbox.blocklists import LICENCE
 from sandbox.network import CONTROL
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
         "HOSTWINDS__ENVIRONMENT": "box",
         "HOSTWINDS__PORT25_PROBE_HOSTS": json.dumps(info["port25_probe_hosts"]),
         "DNS__RESOLVER": info["resolver"],
+        "BLOCKLISTS__SPAMHAUS_DQS_KEY": LICENCE,
         "SSH__ALLOWED_NETWORKS": json.dumps(info["server_networks"]),
         "SSH__WORKER_NETWORKS": json.dumps([f"{CONTROL}/32"]),
         "MAIL__CA_FILE": info["ca_file"],

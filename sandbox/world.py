@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandbox.blocklists import LISTS, Blocklists, with_lists
 from sandbox.certificates import Authority
 from sandbox.emulation import admin_socket, api_url, start_emulator
 from sandbox.environment import Info
@@ -54,6 +55,7 @@ class World:
         self.authority = Authority(state.folder / "certificates")
         self.hosts = NspawnHosts(state, self.network, images)
         self.zones = Zones(self.hosts, self.network, key)
+        self.blocklists = Blocklists(self.hosts, state.folder)
         self._receivers = {one.domain: Receiver(self.hosts, self.network, one) for one in providers(passwords)}
 
     @classmethod
@@ -157,11 +159,17 @@ class World:
         return self._receivers[domain]
 
     def list_address(self, ip: str, zone: str, code: str = "127.0.0.2") -> None:
-        """Put an address on a blocklist."""
+        """Put an address on a blocklist: a zone of the receivers, or one of the product's lists by its name."""
+        if zone in LISTS:
+            self.blocklists.put(zone, ip, code)
+            return
         self.zones.list_address(IPv4Address(ip), zone, code)
 
     def delist(self, ip: str, zone: str) -> None:
         """Take an address off a blocklist."""
+        if zone in LISTS:
+            self.blocklists.take_off(zone, ip)
+            return
         self.zones.delist(IPv4Address(ip), zone)
 
     def block_port25(self, address: str, direction: str, on: bool) -> None:
@@ -218,7 +226,7 @@ class World:
     def _make_dns(self, tell: Callable[[str], None]) -> None:
         receivers = {one.provider.domain: one.provider.records() for one in self._receivers.values()}
         pointers = [record for one in self._receivers.values() for record in one.provider.pointers()]
-        self.zones.make(first_zones(receivers, pointers))
+        self.zones.make(with_lists(first_zones(receivers, pointers)))
         tell(f"host dns: resolver {RESOLVER}, authoritative {AUTHORITATIVE}")
 
     def _make_receiver(self, receiver: Receiver, tell: Callable[[str], None]) -> None:

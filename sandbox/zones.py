@@ -92,11 +92,11 @@ def quoted(kind: str, value: str) -> str:
     return " ".join('"{}"'.format(piece.replace("\\", "\\\\").replace('"', '\\"')) for piece in pieces)
 
 
-def zone_text(zone: str, records: Iterable[Record]) -> str:
+def zone_text(zone: str, records: Iterable[Record], serial: int = 1) -> str:
     """Write a zone's first master file."""
     origin = zone if zone.endswith(".") else f"{zone}."
     lines = [f"$ORIGIN {origin}", f"$TTL {TTL_SECONDS}"]
-    lines += [f"@ SOA {NAME_SERVER}. host.lab.example. 1 60 60 600 {TTL_SECONDS}", f"@ NS {NAME_SERVER}."]
+    lines += [f"@ SOA {NAME_SERVER}. host.lab.example. {serial} 60 60 600 {TTL_SECONDS}", f"@ NS {NAME_SERVER}."]
     lines += [f"{owner} {kind} {quoted(kind, value)}" for owner, kind, value in records]
     return "\n".join(lines) + "\n"
 
