@@ -10,11 +10,15 @@ import typer  # noqa: E402  likewise
 
 from flows.acting import claiming  # noqa: E402  likewise
 from flows.commands import (  # noqa: E402  likewise
+    backup,
+    certificates,
+    dns_records,
     doctor,
     install,
     jobs,
     listings,
     migrate,
+    money,
     onboarding,
     orders,
     people,
@@ -54,13 +58,21 @@ app.command()(onboarding.onboard)
 app.command()(status.status)
 app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
+app.add_typer(dns_records.app, name="dns")
 app.add_typer(orders.app, name="orders")
 app.add_typer(secrets_of.app, name="secret")
 app.command()(listings.listings)
 app.add_typer(listings.app, name="blocklists")
+app.add_typer(certificates.app, name="certificates")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(money.payments_app, name="payments")
 app.add_typer(people.app, name="people")
 app.add_typer(staff.app, name="staff")
+app.add_typer(money.subscriptions_app, name="subscriptions")
+app.command()(backup.backup)
+app.command(name="backups")(backup.backups_list)
+app.command()(backup.restore)
+app.command()(backup.drill)
 app.command()(install.serve)
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Counted:
     first_certificates: Mapping[str, list[datetime]]  # by registered domain; renewals do not count
     same_names: list[datetime]  # certificates of exactly these names
     failures: Mapping[str, list[datetime]]  # failed validations by host name
+    certified_before: bool  # exactly these names, at any time: one more is a renewal
 
 
 ORDER: Final = """
@@ -132,6 +133,7 @@ async def counted(
         "failures": failures_within,
     }  # fmt: skip
     ours = "FROM acme_orders WHERE directory = %(directory)s AND"
+    before = await conn.execute(f"SELECT EXISTS (SELECT {ours} names = %(names)s AND state = 'issued')", values)
     lately = f"{ours} state IN ('intended', 'placed', 'issued') AND created_at > clock_timestamp() - %(certificates)s"
     return Counted(
         orders=await _times(
@@ -157,6 +159,7 @@ async def counted(
             )
             for name in names
         },
+        certified_before=bool((await before.fetchone() or [False])[0]),
     )  # fmt: skip
 
 

@@ -87,6 +87,8 @@ async def test_the_same_names_again_are_a_renewal_and_spare_the_domain(pool, ten
     again = await intended(pool, tenant, server, names=NAMES[::-1])
     assert (first.renews, again.renews) == (False, True)
     found = await count(pool)
+    assert found.certified_before
+    assert not (await count(pool, "mail.acme.example")).certified_before
     assert len(found.first_certificates["acme.example"]) == 1
     assert len(found.same_names) == 2
     await ended(pool, again, "issued")
@@ -154,3 +156,20 @@ async def test_a_certificate_that_was_looked_at_is_due_when_it_was_said(pool, da
         assert await due(pool) == []
         conn.execute("UPDATE vps_instances SET certificate_due_at = NULL, status = 'decommissioned'")
         assert await due(pool) == []
+
+
+async def test_a_host_is_found_by_name_or_token_and_looked_at_next(pool, database, server) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(
+            "UPDATE vps_instances SET hostname = 'mail.acme.example', certificate_due_at = now() + interval '1 day'"
+        )
+        async with as_orchestrator(pool) as mine:
+            assert not await certificates.look_now(mine, "mail.acme.example")  # no certificate
+        conn.execute("""UPDATE vps_instances SET configuration = '{"certificate_pem": "x"}'""")
+        async with as_orchestrator(pool) as mine:
+            assert await certificates.look_now(mine, "mail.acme.example")
+            (shown,) = await certificates.list_shown(mine)
+            assert (shown.instance.id, shown.due_at) == (server, None)
+            assert await certificates.look_now(mine, "pm-test-1-01")
+            assert not await certificates.look_now(mine, "mail.beta.example")
+    assert await due(pool) == [server]

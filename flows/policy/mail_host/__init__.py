@@ -2,7 +2,8 @@
 
 from flows.policy.convergence import Desired
 from flows.policy.mail_host import caps, certificates, dovecot, gate, network, opendkim, postfix
-from flows.policy.mail_host.certificates import csr_script
+from flows.policy.mail_host.certificates import certificate_alone, csr_script
+from flows.policy.mail_host.http01 import answer_script, stop_script
 from flows.policy.mail_host.nouns import (
     LOCAL_PART,
     DailyCaps,
@@ -25,8 +26,11 @@ __all__ = [
     "MailHost",
     "SendingAddress",
     "Upstream",
+    "answer_script",
+    "certificate_alone",
     "csr_script",
     "desired",
+    "stop_script",
 ]
 
 DEBCONF = ("postfix postfix/main_mailer_type select No configuration",)

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from flows.policy.convergence import Component, Condition, File
+from flows.policy.convergence import Component, Condition, Desired, File
 from flows.policy.mail_host.dovecot import RELOAD
 from flows.policy.mail_host.nouns import MailHost
 
@@ -26,9 +26,18 @@ _FITS = (
 
 def component(host: MailHost) -> Component:
     """The key, and the certificate: the one given, or one the host signs itself until there is one."""
-    subject = f"-subj /CN={host.hostname} -addext subjectAltName=DNS:{host.hostname}"
+    return _component(host.hostname, host.certificate_pem)
+
+
+def certificate_alone(hostname: str, certificate_pem: str) -> Desired:
+    """A host that shows this certificate; nothing else of it is looked at."""
+    return Desired(components=(_component(hostname, certificate_pem),))
+
+
+def _component(hostname: str, certificate_pem: str | None) -> Component:
+    subject = f"-subj /CN={hostname} -addext subjectAltName=DNS:{hostname}"
     stand_in = f"openssl req -x509 -new -key {KEY} -days 30 {subject} -out {CERTIFICATE}"
-    given = (File(CERTIFICATE, host.certificate_pem.encode()),) if host.certificate_pem else ()
+    given = (File(CERTIFICATE, certificate_pem.encode()),) if certificate_pem else ()
     fits = Condition("certificate", _FITS, stand_in, settles=True)
     return Component(
         "certificate",
