@@ -1,4 +1,4 @@
-"""The sandbox's command line: python -m sandbox up | status | down | shell | logs | exec | run | receiver | doctor."""
+"""The sandbox's command line: python -m sandbox up | status | down | shell | exec | run | demo | …, see --help."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sandbox import prerequisites
+from sandbox import prerequisites, room
 from sandbox.commands import CommandFailed
 from sandbox.environment import settings_of
 from sandbox.hosts import NoSuchHost
+from sandbox.identity import ordinary, room_owner
+from sandbox.images import ensure_images
 from sandbox.manners import MANNERS
 from sandbox.state import DEFAULT_WORLD, State, WorldBusy
 from sandbox.world import NotUp, World
@@ -25,13 +27,29 @@ NOT_UP = 3
 
 def main(words: Sequence[str] | None = None) -> int:
     """Carry out one command; returns its exit code."""
-    asked = _parser().parse_args(words)
+    given = list(sys.argv[1:] if words is None else words)
+    asked = _parser().parse_args(given)
+    room.arrived()
     try:
-        return asked.command(asked)
+        return _from_outside(asked, given) if ordinary() else asked.command(asked)
     except NotUp as error:
         return _say_error(error, NOT_UP)
     except (WorldBusy, NoSuchHost, CommandFailed, TimeoutError) as error:
         return _say_error(error, REFUSED)
+
+
+def _from_outside(asked: argparse.Namespace, given: Sequence[str]) -> int:
+    """Carry out an ordinary user's command in that user's room; images are built first, for a room has no uplink."""
+    raises = asked.command in {_up, _demo, _inside}
+    found = prerequisites.user_lacks() if raises or asked.command is _doctor else []
+    if found:
+        return _print_lacks(found)
+    itself = [sys.executable, "-m", "sandbox"]
+    if raises or asked.command is _images:
+        room.run_with_uplink([*itself, "images"])
+    if asked.command is _images:
+        return 0
+    return room.enter([*itself, *given])
 
 
 def _up(asked: argparse.Namespace) -> int:
@@ -85,10 +103,19 @@ def _logs(asked: argparse.Namespace) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    info = _world(asked).info
-    os.environ.update(settings_of(info))
-    words = asked.words[1:] if asked.words[:1] == ["--"] else asked.words
-    _replace(["ip", "netns", "exec", info["control_namespace"], *words])
+    world = _world(asked)
+    os.environ.update(settings_of(world.info))
+    _replace([*world.network.control_words(), *_command_of(asked)])
+
+
+def _inside(asked: argparse.Namespace) -> int:
+    _replace(_command_of(asked))
+
+
+def _images(asked: argparse.Namespace) -> int:
+    del asked
+    ensure_images()
+    return 0
 
 
 def _receiver(asked: argparse.Namespace) -> int:
@@ -126,13 +153,17 @@ def _blocklist(asked: argparse.Namespace) -> int:
 
 
 def _doctor(asked: argparse.Namespace) -> int:
-    if asked.install and os.geteuid() == 0:
+    if asked.install and room_owner() is None:
         prerequisites.install()
     found = prerequisites.lacks()
     if found:
         return _print_lacks(found)
     print("ready: python -m sandbox up")
     return 0
+
+
+def _command_of(asked: argparse.Namespace) -> list[str]:
+    return asked.words[1:] if asked.words[:1] == ["--"] else asked.words
 
 
 def _world(asked: argparse.Namespace) -> World:
@@ -194,6 +225,10 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "run a command in the control room, with settings for this world").add_argument(
         "words", nargs=argparse.REMAINDER
     )
+    command("inside", _inside, "run a command as root of the machine or of your room, for tests").add_argument(
+        "words", nargs=argparse.REMAINDER
+    )
+    command("images", _images, "build the trees that hosts boot from, unless they are there")
     _manners(command("receiver", _receiver, "tell a receiver how to treat mail from now on"))
     command("demo", _demo, "play the main job: one tenant onboarded, one second run, four that must fail").add_argument(
         "--keep", action="store_true", help="leave the world up afterwards"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
@@ -53,3 +55,16 @@ def run(
         last_words = (done.err or done.out).decode(errors="replace").strip()[-1500:]
         raise CommandFailed(f"{' '.join(words)[:200]}: status {done.code}: {last_words}")
     return done.out.decode(errors="replace")
+
+
+def start_for_good(words: Sequence[str], env: Mapping[str, str], *, stdin: int, out: int, err: int) -> int:
+    """Start a program that outlives this process, in a session of its own; returns its number.
+
+    Not subprocess.Popen: nobody here waits for it. It gets three descriptors and none of ours besides: a lock that the
+    caller's caller holds would be held for as long as the program runs.
+    """
+    streams = [(os.POSIX_SPAWN_DUP2, given, number) for number, given in enumerate((stdin, out, err))]
+    # Only what Python did not open: its own descriptors are closed by themselves. One that is gone by then is no error.
+    inherited = (int(link.name) for link in Path("/proc/self/fd").iterdir())
+    closed = [(os.POSIX_SPAWN_CLOSE, number) for number in inherited if number >= len(streams)]
+    return os.posix_spawnp(words[0], list(words), env, file_actions=[*streams, *closed], setsid=True)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox.commands import start_for_good
 from sandbox.network import CONTROL
 from sandbox.state import process, write_whole
 
@@ -42,11 +43,10 @@ def start_emulator(state: State, api_key: str) -> None:
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     # It begins when it is noted: were we killed before, its input would end and so would it.
     go, start = os.pipe()
-    held = ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *words]
-    streams = [(os.POSIX_SPAWN_DUP2, go, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+    held = ["sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *words]
     env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(CHECKOUT)}
     state.note("process", NAME, pid=0, started=0)
-    started = process(os.posix_spawn("/bin/sh", held, env, file_actions=streams, setsid=True))
+    started = process(start_for_good(held, env, stdin=go, out=log, err=log))
     if started:
         state.note("process", NAME, pid=started.pid, started=started.started)
         os.write(start, b"go\n")

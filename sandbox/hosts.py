@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sandbox.commands import Result, attempt, run
+from sandbox.cgroups import group_for, remove_group
+from sandbox.commands import Result, attempt, run, start_for_good
+from sandbox.images import overlay_marks
 from sandbox.network import NETWORK_FILE, RESOLV_CONF, cable_commands, eth0_commands, network_file, port_of
 from sandbox.state import Process, children
 
@@ -57,7 +59,7 @@ class HostPlan:
 
 
 class HostBackend(Protocol):
-    """What a world needs of whatever boots its hosts; the root back end is below."""
+    """What a world needs of whatever boots its hosts."""
 
     def create(self, plan: HostPlan) -> None:
         """Boot a host; return when its SSH daemon greets, which is before the boot has finished."""
@@ -81,7 +83,7 @@ class HostBackend(Protocol):
 
 
 class NspawnHosts:
-    """Root back end: overlay mounts and systemd-nspawn. It is a stage, not a security boundary."""
+    """Overlay mounts and systemd-nspawn, for root of a machine or of a room. A stage, not a security boundary."""
 
     def __init__(self, state: State, network: Network, images: Callable[[], Images]) -> None:
         """Take the world's folder, its network, and where images come from."""
@@ -117,6 +119,8 @@ class NspawnHosts:
             if mount.is_mount() and attempt("umount", str(mount)).code:
                 run("umount", "--lazy", str(mount))
         self.network.remove_namespace(name)
+        if group := self._group(name):
+            remove_group(group)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(f"/run/systemd/nspawn/propagate/{self._machine(name)}", ignore_errors=True)
         self.state.forget("host", name)
@@ -171,12 +175,15 @@ class NspawnHosts:
         for part in ("up", "wk"):
             (disk / part).mkdir()
         lower = self.images().lower(plan.image)
-        options = f"lowerdir={lower},upperdir={disk}/up,workdir={disk}/wk,volatile"
+        options = f"lowerdir={lower},upperdir={disk}/up,workdir={disk}/wk,volatile{overlay_marks()}"
         run("mount", "-t", "overlay", "-o", options, "overlay", str(folder / "root"))
 
     def _boot(self, name: str, hostname: str) -> None:
         folder, namespace = self.state.host_folder(name), self.state.namespace(name)
-        keep = ("/bin/sh", str(KEEPER), str(folder), self.network.switch, namespace, port_of(name))
+        # Noted, for whoever removes it may be in another group; and where two systemds share one, neither comes up.
+        group = self._group(name) or group_for(self._machine(name)) or ""
+        (folder / "group").write_text(str(group))
+        keep = ("/bin/sh", str(KEEPER), str(folder), self.network.switch, namespace, port_of(name), str(group))
         nspawn = (
             *("systemd-nspawn", "--quiet", "--boot", f"--directory={folder}/root", f"--machine={self._machine(name)}"),
             *(f"--hostname={hostname}", f"--network-namespace-path=/run/netns/{namespace}", "--register=no"),
@@ -185,13 +192,7 @@ class NspawnHosts:
         )
         console = os.open(folder / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         nowhere = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        streams = [
-            (os.POSIX_SPAWN_DUP2, nowhere, 0),
-            (os.POSIX_SPAWN_DUP2, console, 1),
-            (os.POSIX_SPAWN_DUP2, console, 2),
-        ]
-        # Not subprocess.Popen: the host outlives this process, and nobody here waits for it.
-        os.posix_spawn("/bin/sh", [*keep, *nspawn], _boot_env(), file_actions=streams, setsid=True)
+        start_for_good([*keep, *nspawn], _boot_env(), stdin=nowhere, out=console, err=console)
         os.close(console)
         os.close(nowhere)
 
@@ -214,6 +215,12 @@ class NspawnHosts:
         """Kill what still lives in the host's namespace: a keeper that died early leaves its host behind."""
         for pid in attempt("ip", "netns", "pids", self.state.namespace(name)).out.split():
             _kill(int(pid))
+
+    def _group(self, name: str) -> Path | None:
+        with contextlib.suppress(OSError):
+            noted = (self.state.host_folder(name) / "group").read_text()
+            return Path(noted) if noted else None
+        return None
 
     def _keeper(self, name: str) -> Process | None:
         with contextlib.suppress(OSError, ValueError):

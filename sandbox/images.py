@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.commands import run
+from sandbox.identity import in_user_namespace
+from sandbox.state import state_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -53,6 +55,8 @@ def ensure_images(cache: Path | None = None) -> Images:
     """Return finished builds, making what the cache lacks or holds only in an old form; one builder at a time."""
     where = cache or cache_dir()
     where.mkdir(parents=True, exist_ok=True)
+    if in_user_namespace():
+        where.chmod(0o700)  # a tree holds programs that run as their owner, who is an ordinary user here
     with _builders_turn(where):
         base = _ensure_part(where, "base", [_recipe("base")], _build_base)
         wanted = sorted(
@@ -103,7 +107,9 @@ def _builders_turn(cache: Path) -> Generator[None]:
 
 def _ensure_part(cache: Path, part: str, ingredients: Iterable[str], build: _Build) -> Path:
     architecture = run("dpkg", "--print-architecture").strip()
-    recipe = "\0".join([SUITE, architecture, RECIPE_VERSION, part, *ingredients])
+    # Marks of deleted files have other names in a user namespace.
+    kind = ["user"] if in_user_namespace() else []
+    recipe = "\0".join([SUITE, architecture, RECIPE_VERSION, *kind, part, *ingredients])
     key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     fresh = [found for found in _builds(cache, f"{part}-{key}-") if _age_days(found) < STALE_AFTER_DAYS]
     if fresh:
@@ -135,10 +141,18 @@ def _age_days(build: Path) -> float:
 
 def _discard_superseded(cache: Path, part: str) -> None:
     """Keep the newest builds of a part; while any world stands on this cache, keep them all: it may stand on these."""
-    if f"{cache}/" in Path("/proc/self/mounts").read_text():
+    if f"{cache}/" in Path("/proc/self/mounts").read_text() or any(_worlds_on(cache)):
         return
     for superseded in _builds(cache, f"{part}-")[:-KEPT_BUILDS]:
         shutil.rmtree(superseded)
+
+
+def _worlds_on(cache: Path) -> Iterator[Path]:
+    """Find worlds that stand on a cache: those of a room have their mounts in there."""
+    for kept in state_root().glob("*/world.json"):
+        with contextlib.suppress(OSError):
+            if f"{cache}/" in kept.read_text():
+                yield kept
 
 
 def _discard_partial(build: Path) -> None:
@@ -152,8 +166,10 @@ def _discard_partial(build: Path) -> None:
 def _build_base(to: Path) -> None:
     sources = [str(HOST_SOURCES)] if _host_has_suite() else []
     wanted = ",".join(packages("base"))
+    # The network of a build is the machine's, so a user namespace may not show its /sys.
+    skipped = ["--skip=chroot/mount/sys"] if in_user_namespace() else []
     run(
-        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={wanted}", SUITE),
+        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={wanted}", *skipped, SUITE),
         *(str(to / "tree"), *sources),
         timeout_seconds=BUILD_TIMEOUT_SECONDS,
     )
@@ -216,7 +232,9 @@ def _set_up(tree: Path, image: str) -> None:
 
 
 def _in_tree(tree: Path, *words: str) -> None:
-    with _mounted("--bind", "/proc", tree / "proc"), _mounted("--bind", "/dev", tree / "dev"):
+    # A user namespace binds what it was given as a whole only, and here nothing is shared with the machine.
+    devices = "--rbind" if in_user_namespace() else "--bind"
+    with _mounted("--bind", "/proc", tree / "proc"), _mounted(devices, "/dev", tree / "dev"):
         env = {
             **os.environ,
             "DEBIAN_FRONTEND": "noninteractive",
@@ -230,9 +248,14 @@ def _in_tree(tree: Path, *words: str) -> None:
 def _overlay(lower: Path, work: Path) -> Generator[Path]:
     for folder in ("up", "wk", "root"):
         (work / folder).mkdir(parents=True)
-    options = f"lowerdir={lower},upperdir={work}/up,workdir={work}/wk"
+    options = f"lowerdir={lower},upperdir={work}/up,workdir={work}/wk{overlay_marks()}"
     with _mounted("-t", "overlay", "-o", options, "overlay", work / "root") as root:
         yield root
+
+
+def overlay_marks() -> str:
+    """Mount option that lets an overlay mark deletions where only the machine's root may use `trusted` attributes."""
+    return ",userxattr" if in_user_namespace() else ""
 
 
 @contextlib.contextmanager
@@ -242,4 +265,4 @@ def _mounted(*arguments: str | Path) -> Generator[Path]:
     try:
         yield point
     finally:
-        run("umount", str(point))
+        run("umount", *(["--lazy"] if "--rbind" in arguments else []), str(point))

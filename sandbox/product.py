@@ -47,8 +47,7 @@ class Product:
 
     def words(self, *words: str) -> list[str]:
         """Return the command that runs `python -m …` in the control room."""
-        room = self.world.info["control_namespace"]
-        return ["ip", "netns", "exec", room, sys.executable, "-m", *words]
+        return [*self.world.network.control_words(), sys.executable, "-m", *words]
 
     def run(self, *words: str, stdin: str = "", timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run `python -m flows …` to its end."""

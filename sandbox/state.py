@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandbox.identity import ordinary, room_owner
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -132,9 +134,18 @@ class State:
 
 
 def state_dir(world: str) -> Path:
-    """Where a world lives: PENGUINMAILS_SANDBOX__STATE_DIR/<world>, by default below /var/lib."""
+    """Where a world lives: in a folder of its name below the root of all."""
+    return state_root() / world
+
+
+def state_root() -> Path:
+    """Where worlds live: PENGUINMAILS_SANDBOX__STATE_DIR, by default below /var/lib or the ordinary user's home."""
     chosen = os.environ.get("PENGUINMAILS_SANDBOX__STATE_DIR")
-    return (Path(chosen) if chosen else ROOT) / world
+    if chosen:
+        return Path(chosen)
+    if ordinary() or room_owner():
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "penguinmails-sandbox"
+    return ROOT
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
