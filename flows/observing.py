@@ -17,9 +17,7 @@ from flows.policy.records import (
     Stray,
     judge,
     judge_dnssec,
-    plain,
     read,
-    shown,
     suspects,
 )
 from flows.policy.spf import SpfResult, check_host
@@ -137,14 +135,14 @@ def observed(answer: Answer) -> ObservedAnswer:
 
 
 def check_of(record: ExpectedRecord, verdict: Verdict) -> DnsCheck:
-    """A verdict as a row of the history, with what strangers wrote made harmless."""
+    """A verdict as a row of the history."""
     return DnsCheck(
         record_key=record.key[:20], record_type=record.rtype, record_name=record.name, verdict=verdict.truth,
-        reason=verdict.reason, expected=verdict.expected, observed=shown(verdict.found),
+        reason=verdict.reason, expected=verdict.expected, observed=verdict.found,
         ttl=min((item.ttl_seconds for item in verdict.evidence if item.ttl_seconds is not None), default=None),
         evidence={
             "seen": [
-                {"by": e.source, "question": e.question, "answer": plain(e.answer), "at": e.asked_at.isoformat()}
+                {"by": e.source, "question": e.question, "answer": e.answer, "at": e.asked_at.isoformat()}
                 for e in verdict.evidence
             ]
         },

@@ -17,7 +17,7 @@ from flows.policy.records.nouns import (
     RecordSet,
     Stray,
 )
-from flows.policy.records.picture import Entry, as_json, entries, line, plain, renewed, shown
+from flows.policy.records.picture import Entry, as_json, entries, line, renewed
 from flows.policy.records.publication import Change, Conflict, Keep, publication
 from flows.policy.records.reading import read
 
@@ -49,11 +49,9 @@ __all__ = [
     "judge_dnssec",
     "line",
     "looked",
-    "plain",
     "publication",
     "read",
     "renewed",
     "required",
-    "shown",
     "suspects",
 ]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from flows.policy.names import same_form
+from flows.policy.plain_text import MOST_LINE, plain, shown
 from flows.policy.records.hints import hint
 from flows.policy.records.nouns import CONCLUSIVE, ExpectedRecord, Merge, Observations, ObservedAnswer
 from flows.policy.records.reading import read
@@ -23,7 +24,12 @@ def judge(expected: ExpectedRecord, observations: Observations) -> Verdict:
     verdict = judged(expected, observations)
     answers = (*observations.authority, *observations.recursive)
     fix = fix_line(expected, verdict, observations) if verdict.truth is Truth.FAIL else verdict.fix
-    return replace(verdict, fix=fix, evidence=tuple(evidence(expected, answer) for answer in answers))
+    return replace(
+        verdict,
+        found=shown(verdict.found),
+        fix=plain(fix, MOST_LINE),
+        evidence=tuple(evidence(expected, answer) for answer in answers),
+    )
 
 
 def judged(expected: ExpectedRecord, observations: Observations) -> Verdict:
@@ -131,7 +137,7 @@ def unknown(expected: ExpectedRecord, reason: str) -> Verdict:
 
 def evidence(expected: ExpectedRecord, answer: ObservedAnswer) -> Evidence:
     """One server's word as it is stored."""
-    said = " | ".join(answer.values) if answer.outcome == "found" else answer.outcome
+    said = " | ".join(shown(answer.values)) if answer.outcome == "found" else answer.outcome
     serial = "" if answer.soa_serial is None else f" (serial {answer.soa_serial})"
     question = f"{same_form(expected.name)} {expected.rtype}"
     return Evidence(f"{answer.server}{serial}", question, said, answer.asked_at, answer.ttl_seconds)

@@ -18,7 +18,7 @@ from flows.policy.dns_status import (
 )
 from flows.policy.lifecycle import DomainStatus
 from flows.policy.records.nouns import Need
-from flows.policy.records.picture import Entry, as_json, line, shown
+from flows.policy.records.picture import Entry, as_json, line
 from flows.policy.verdict import Truth, Verdict
 
 
@@ -72,8 +72,10 @@ def blocks(entry: Entry, verdict: Verdict) -> bool:
 
 
 def differs(entry: Entry, verdict: Verdict) -> bool:
-    """Whether the verdict is news."""
-    return (entry.truth, entry.reason, entry.found) != (verdict.truth, verdict.reason, shown(verdict.found))
+    """Whether the verdict is news; what else stands beside a right record is none."""
+    if (entry.truth, entry.reason) != (verdict.truth, verdict.reason):
+        return True
+    return verdict.truth is not Truth.PASS and entry.found != verdict.found
 
 
 def is_settled(entries: Sequence[Entry]) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address
-from itertools import islice
 from typing import Any, Final
 
 from flows.policy.dns_status import RecordState, RecordStatus
@@ -16,9 +15,6 @@ from flows.policy.verdict import Truth, Verdict
 
 FRESH: Final = RecordState()
 MOST_FORMER: Final = 8
-MOST_VALUES: Final = 8
-MOST_TEXT: Final = 600  # characters; the text of a 4096-bit key fits twice
-MOST_FIX: Final = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +42,11 @@ def as_json(entry: Entry, verdict: Verdict | None = None, at: datetime | None = 
     }  # fmt: skip
     if verdict is not None:
         row |= {
-            "verdict": verdict.truth, "reason": verdict.reason, "found": list(shown(verdict.found)),
-            "fix": None if verdict.truth is Truth.PASS else plain(line(verdict), MOST_FIX),
+            "verdict": verdict.truth, "reason": verdict.reason, "found": list(verdict.found),
+            "fix": None if verdict.truth is Truth.PASS else line(verdict),
             "warnings": list(verdict.warnings), "last_verified_at": at.isoformat() if at else None,
         }  # fmt: skip
     return row
-
-
-def shown(values: Iterable[str]) -> tuple[str, ...]:
-    """Values that strangers published as they may be stored and printed: at most eight, each of bounded length."""
-    return tuple(plain(value) for value in islice(values, MOST_VALUES))
-
-
-def plain(text: str, most: int = MOST_TEXT) -> str:
-    """The text without anything that a database or a terminal would take amiss."""
-    text = text if len(text) <= most else f"{text[:most]}…"
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def line(verdict: Verdict) -> str:

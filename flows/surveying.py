@@ -1,0 +1,123 @@
+"""What any domain publishes for mail, asked of a resolver; nothing has to be known of the domain beforehand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from flows.policy import survey as judge
+from flows.policy.dmarc import DmarcRecord, DmarcSyntax, discovery_names, dmarc_texts, parse_dmarc
+from flows.policy.names import same_form
+from flows.policy.plain_text import plain, shown
+from flows.policy.spf import check_host, spf_texts
+from flows.policy.verdict import Evidence, Verdict
+from providers.resolver import Answer, Inquiry, Resolver
+
+MOST_EXCHANGES = 10
+MOST_REVERSE = 4
+QUESTIONS = 200
+SECONDS = 60.0
+
+
+async def survey(
+    resolver: Resolver, domain: str, *, selectors: Sequence[str] = (), ips: Sequence[IPv4Address] = ()
+) -> list[Verdict]:
+    """A verdict on each thing that receivers look at; `ips` are addresses that are to pass SPF."""
+    inquiry = resolver.inquiry(QUESTIONS, seconds=SECONDS)
+    domain = same_form(domain)
+    verdicts = [
+        *await of_exchanges(inquiry, domain),
+        *await of_spf(inquiry, domain, ips),
+        *[await of_selector(inquiry, domain, selector) for selector in selectors],
+        await of_dmarc(inquiry, domain),
+        await of_text(inquiry, "mta-sts", f"_mta-sts.{domain}", judge.STS),
+        await of_text(inquiry, "tls-rpt", f"_smtp._tls.{domain}", judge.TLSRPT),
+    ]
+    return [replace(verdict, found=shown(verdict.found), fix=plain(verdict.fix)) for verdict in verdicts]
+
+
+async def of_exchanges(inquiry: Inquiry, domain: str) -> list[Verdict]:
+    """MX, the exchanges' addresses, and the addresses' names."""
+    answer = await inquiry.ask(domain, "MX")
+    if unknown := judge.known("mx", answer.outcome, domain):
+        return [told(unknown, answer)]
+    names = [value.split()[-1] for value in answer.values if not value.endswith(" .")]
+    addresses: dict[str, tuple[str, ...] | None] = {}
+    aliases: list[str] = []
+    for name in names[:MOST_EXCHANGES]:
+        host = await inquiry.ask(name, "A")
+        addresses[name] = host.values if host.outcome.settled else None
+        aliases += [name] if host.cname else []
+    mx = told(judge.judge_mx(answer.values, addresses, aliases), answer)
+    ips = list(dict.fromkeys(ip for found in addresses.values() for ip in found or ()))
+    return [mx, *[await of_address(inquiry, ip) for ip in ips[:MOST_REVERSE]]]
+
+
+async def of_address(inquiry: Inquiry, ip: str) -> Verdict:
+    """The reverse name of an address, and whether it leads back."""
+    answer = await inquiry.ask(IPv4Address(ip).reverse_pointer, "PTR")
+    if unknown := judge.known(f"ptr:{ip}", answer.outcome, ip):
+        return told(unknown, answer)
+    confirmed: bool | None = False
+    for name in answer.values[:MOST_REVERSE]:
+        forward = await inquiry.ask(name, "A")
+        if ip in forward.values:
+            confirmed = True
+            break
+        confirmed = None if not forward.outcome.settled else confirmed
+    return told(judge.judge_reverse(ip, answer.values, confirmed), answer)
+
+
+async def of_spf(inquiry: Inquiry, domain: str, ips: Sequence[IPv4Address]) -> list[Verdict]:
+    """The record evaluated whole, for a stranger and for each address that is to pass."""
+    answer = await inquiry.ask(domain, "TXT")
+    if unknown := judge.known("spf", answer.outcome, domain):
+        return [told(unknown, answer)]
+    stranger = await check_host(judge.STRANGER, domain, inquiry.ask)
+    senders = [judge.judge_sender(await check_host(ip, domain, inquiry.ask)) for ip in ips]
+    return [told(judge.judge_spf(spf_texts(answer.values), stranger), answer), *senders]
+
+
+async def of_selector(inquiry: Inquiry, domain: str, selector: str) -> Verdict:
+    """One DKIM key."""
+    name = f"{selector}._domainkey.{domain}"
+    answer = await inquiry.ask(name, "TXT")
+    unknown = judge.known(f"dkim:{selector}", answer.outcome, name)
+    return told(unknown or judge.judge_selector(selector, answer.values), answer)
+
+
+async def of_dmarc(inquiry: Inquiry, domain: str) -> Verdict:
+    """The record at the domain, else the nearest above it."""
+    records: dict[str, DmarcRecord] = {}
+    faults: list[str] = []
+    answer: Answer | None = None
+    for name in discovery_names(domain):
+        answer = await inquiry.ask(f"_dmarc.{name}", "TXT")
+        if unknown := judge.known("dmarc", answer.outcome, f"_dmarc.{name}"):
+            return told(unknown, answer)
+        texts = dmarc_texts(answer.values)
+        if len(texts) > 1:
+            faults.append(f"_dmarc.{name} has {len(texts)} records, so receivers see none: keep one")
+        elif texts:
+            try:
+                records[name] = parse_dmarc(texts[0])
+            except DmarcSyntax as error:
+                faults.append(f"_dmarc.{name}: {error}")
+        if name in records:
+            break
+    verdict = judge.judge_dmarc_of(domain, records, faults)
+    return told(verdict, answer) if answer else verdict
+
+
+async def of_text(inquiry: Inquiry, subject: str, name: str, version: str) -> Verdict:
+    """A record that a domain may have."""
+    answer = await inquiry.ask(name, "TXT")
+    unknown = judge.known(subject, answer.outcome, name)
+    return told(unknown or judge.judge_optional(subject, version, answer.values), answer)
+
+
+def told(verdict: Verdict, answer: Answer) -> Verdict:
+    """The verdict with the answer that it rests on."""
+    said = " | ".join(shown(answer.values)) or answer.outcome
+    return replace(
+        verdict, evidence=(Evidence(answer.server, verdict.subject, said, answer.asked_at, answer.ttl_seconds),)
+    )
