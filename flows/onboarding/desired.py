@@ -5,9 +5,10 @@ from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
 from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus
 from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress, Upstream
 from flows.policy.presets import first_day, preset
+from flows.policy.unpaid import refusing
 from flows.resources import Resources
 from flows.runs import instance_of
-from sql import email_accounts
+from sql import email_accounts, submission
 from sql.domains import Domain
 from sql.email_accounts import Mailbox
 from sql.provisioning import Run
@@ -25,8 +26,9 @@ async def desired_host(r: Resources, run: Run) -> MailHost:
     estate = await estate_of(r, run)
     async with as_orchestrator(r.pool) as conn:
         boxes = await email_accounts.list_mailboxes(conn, run.tenant_id)
+        paid = await submission.may_send(conn, run.tenant_id)
     upstream = r.settings.mail_host.dns_upstream
-    return MailHost(
+    host = MailHost(
         hostname=estate.names[estate.addresses[0].id],
         addresses=tuple(
             SendingAddress(ip=address.ip_address, helo=estate.names[address.id], transport=transport_name(place))
@@ -41,6 +43,7 @@ async def desired_host(r: Resources, run: Run) -> MailHost:
         resolver=Upstream((upstream,) if upstream else ()),
         first_day_cap=first_day(preset("warmup_ramp", "penguin-careful-40")),
     )
+    return host if paid else refusing(host)
 
 
 def transport_name(place: int) -> str:

@@ -1,0 +1,130 @@
+"""subscriptions and payments: what is paid, what follows from it, and a payment told by hand."""
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, cast, get_args
+
+import typer
+
+from flows.acting import actor
+from flows.commands.onboarding import AsJson, TenantWord, known_tenant
+from flows.commands.permission import changes
+from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
+from flows.following import followed, hosts_settled, moment
+from flows.resources import resources
+from sql import payments, subscriptions
+from sql.payments import Mismatch, PaymentEvent, PaymentStatus
+from sql.session import as_orchestrator
+
+subscriptions_app = typer.Typer(no_args_is_help=True, help="Where subscriptions stand, and what follows from it.")
+payments_app = typer.Typer(no_args_is_help=True, help="What was paid, and a word of the payment provider by hand.")
+
+
+@subscriptions_app.command("list")
+def list_subscriptions(tenant: TenantWord, as_json: AsJson = False) -> None:
+    """A tenant's subscriptions: status, end, and when unpaid ones are given back."""
+    run(_list_subscriptions(tenant, as_json=as_json))
+
+
+async def _list_subscriptions(word: str, *, as_json: bool) -> None:
+    async with resources() as r:
+        tenant = await known_tenant(r, word)
+        async with as_orchestrator(r.pool) as conn:
+            found = await subscriptions.list_subscriptions(conn, tenant.id)
+    fields = ("id", "status", "expires_at", "past_due_since", "release_planned_for")
+    rows = [tuple(getattr(one, name) for name in fields) for one in found]
+    if as_json:
+        say_json([dict(zip(fields, row, strict=True)) for row in rows])
+        return
+    show_table("subscriptions", fields, [tuple(cell if cell is not None else "-" for cell in row) for row in rows])
+
+
+@subscriptions_app.command()
+@changes("subscription.follow")
+def follow(
+    as_of: Annotated[str | None, typer.Option("--as-of", help="play another time, ISO 8601; in a sandbox only")] = None,
+) -> None:
+    """Do what the hourly sweep does: past due, suspended, hosts told, releases planned."""
+    run(_follow(as_of))
+
+
+async def _follow(as_of: str | None) -> None:
+    async with resources() as r:
+        if as_of is not None and not r.settings.hostwinds.sandbox:
+            stop(Exit.REJECTED, "--as-of is for the sandbox: outside it the clock is the clock")
+        for line in await followed(r, moment(as_of)) or ["nothing changed"]:
+            out.print(line, markup=False)
+
+
+@payments_app.command("list")
+def list_payments(tenant: TenantWord, as_json: AsJson = False) -> None:
+    """A tenant's payments, newest first, and what was paid in each currency."""
+    run(_list_payments(tenant, as_json=as_json))
+
+
+async def _list_payments(word: str, *, as_json: bool) -> None:
+    async with resources() as r:
+        tenant = await known_tenant(r, word)
+        async with as_orchestrator(r.pool) as conn:
+            found, totals = await payments.list_payments(conn, tenant.id), await payments.totals(conn, tenant.id)
+    fields = ("stripe_payment_id", "amount", "currency", "status", "status_at", "period_end")
+    rows = [tuple(getattr(one, name) for name in fields) for one in found]
+    if as_json:
+        say_json({"payments": [dict(zip(fields, row, strict=True)) for row in rows],
+                  "paid": {total.currency: total.amount for total in totals}})  # fmt: skip
+        return
+    show_table("payments", fields, [tuple(cell if cell is not None else "-" for cell in row) for row in rows])
+    show_table("paid", ("currency", "amount"), [(total.currency, total.amount) for total in totals])
+
+
+@payments_app.command()
+@changes("payment.record")
+def record(
+    tenant: TenantWord,
+    payment: Annotated[str, typer.Argument(metavar="PAYMENT", help="the payment provider's id of it")],
+    amount: Annotated[str, typer.Option(help="e.g. 49.00")],
+    currency: Annotated[str, typer.Option(help="ISO 4217, e.g. USD")] = "USD",
+    status: Annotated[str, typer.Option(help="pending, succeeded, failed, refunded or disputed")] = "succeeded",
+    at: Annotated[str | None, typer.Option(help="when it happened, ISO 8601 with zone; now")] = None,
+    subscription: Annotated[int | None, typer.Option(help="which one; the newest")] = None,
+) -> None:
+    """Take in one event of a payment: it counts once, in whatever order events come. The host is told at once."""
+    if status not in get_args(PaymentStatus):
+        stop(Exit.USAGE, f"--status is one of {', '.join(get_args(PaymentStatus))}")
+    run(_record(tenant, payment, money(amount), currency, cast("PaymentStatus", status), moment(at), subscription))
+
+
+def money(words: str) -> Decimal:
+    """An amount with at most two decimals; ends the command otherwise."""
+    try:
+        amount = Decimal(words)
+    except InvalidOperation:
+        stop(Exit.USAGE, f"{words!r} is no amount")
+    if not amount.is_finite() or amount < 0 or amount != round(amount, 2):
+        stop(Exit.USAGE, f"{words} is no amount: write e.g. 49.00")
+    return amount
+
+
+async def _record(
+    word: str, payment: str, amount: Decimal, currency: str, status: PaymentStatus, at: datetime, chosen: int | None
+) -> None:
+    async with resources() as r:
+        tenant = await known_tenant(r, word)
+        try:
+            async with as_orchestrator(r.pool) as conn:
+                if chosen is None:
+                    owned = await subscriptions.list_subscriptions(conn, tenant.id)
+                    chosen = owned[0].id if owned else 0
+                event = PaymentEvent(
+                    tenant_id=tenant.id, subscription_id=chosen, stripe_payment_id=payment, amount=amount,
+                    currency=currency, status=status, at=at.astimezone(UTC),
+                )  # fmt: skip
+                recorded = await payments.record_payment(conn, event, actor=actor())
+        except (Mismatch, LookupError) as refused:
+            stop(Exit.REJECTED, str(refused))
+        lines = await hosts_settled(r, tenant.id)
+    end = recorded.expires_at.isoformat() if recorded.expires_at else "never"
+    news = "" if recorded.changed else " (known already)"
+    out.print(f"{payment}: {status}{news}; subscription {recorded.subscription_status}, ends {end}", markup=False)
+    for line in lines:
+        out.print(line, markup=False)
