@@ -74,7 +74,7 @@ def tell_changes(documents: list[dict[str, Any]], told: set[tuple[str, ...]]) ->
         for line in (*lines, (document["run"], document["status"], document["detail"] or "")):
             if line not in told:
                 told.add(line)
-                typer.echo("\t".join((document["tenant_name"] or "", *line[1:])))  # rich would turn the tabs into spaces
+                typer.echo("\t".join((document["tenant_name"] or "", *line[1:])))  # rich would expand tabs
 
 
 async def looked(r: Resources, chosen: Tenant | None) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from providers.errors import ProviderError, Rejected, Unauthorized, Unavailable,
 from tests.support.powerdns import KEY, PowerDns, running_powerdns
 
 ZONE = "acme.example"
-LONG = "v=DKIM1; k=rsa; p=" + "A" * 400
+LONG = "v=DKIM1; k=rsa; p=" + "A/=" * 140
 SPF = "v=spf1 include:other.example -all"
 
 
@@ -74,8 +74,16 @@ async def test_what_is_right_already_is_not_written(host: Lexicon, powerdns: Pow
 
 
 async def test_without_values_a_set_is_removed(host: Lexicon, powerdns: PowerDns) -> None:
-    await host.publish([change("alias", rtype="CNAME")])
+    await host.publish([change("alias", rtype="CNAME"), change("k", LONG)])
+    await host.publish([change("k", expected=(LONG,))])
     assert powerdns.contents(f"alias.{ZONE}", "CNAME") == []
+    assert powerdns.contents(f"k.{ZONE}", "TXT") == []
+
+
+async def test_a_key_is_replaced_by_another(host: Lexicon) -> None:
+    await host.publish([change("k", LONG)])
+    await host.publish([change("k", LONG.replace("A", "B"), expected=(LONG,))])
+    assert await host.read(f"k.{ZONE}", "TXT") == RRset((LONG.replace("A", "B"),), 300)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""dns: what a tenant has to publish, what we would publish for it, and the way back."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from flows.acting import actor
+from flows.commands.permission import changes
+from flows.commands.status import known_tenant
+from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
+from flows.onboarding.plans import estate_of, plan_of
+from flows.policy.records import Conflict, Entry, Holder, Keep, Need, entries, expected_records
+from flows.policy.zone_lines import panel_name, quoted, zone_lines
+from flows.publishing import Plan, last_publication, note, planned, undo
+from flows.resources import Resources, resources
+from sql import dns_hosts, domains, provisioning
+from sql.domains import Domain
+from sql.session import as_orchestrator
+
+app = typer.Typer(no_args_is_help=True, help="Records of a domain: to publish by hand, or by us, and undone.")
+
+DomainWord = Annotated[str, typer.Argument(metavar="DOMAIN", help="a domain that a tenant has here")]
+
+
+class Form(StrEnum):
+    """How records are shown."""
+
+    TABLE = "table"
+    ZONE = "zone"
+    JSON = "json"
+
+
+@app.command()
+def records(
+    domain: DomainWord,
+    form: Annotated[Form, typer.Option("--format", help="table, lines for a zone file, or JSON")] = Form.TABLE,
+    everything: Annotated[
+        bool, typer.Option("--all", help="also what is not the tenant's, or only convenient")
+    ] = False,
+) -> None:
+    """What the tenant publishes, the ownership token first, with what is wrong and its cure."""
+    run(_records(domain, form, everything=everything))
+
+
+async def _records(word: str, form: Form, *, everything: bool) -> None:
+    async with resources() as r:
+        domain = await known_domain(r, word)
+    shown = [entry for entry in entries(domain.dns_records) if everything or is_tenants(entry)]
+    if not shown:
+        stop(Exit.REJECTED, f"{domain.domain_name} has no records yet: python -m flows onboard {domain.domain_name}")
+    if form is Form.ZONE:
+        lines = zone_lines([(e.expected.name, e.expected.rtype, e.expected.ttl, e.expected.values) for e in shown])
+        typer.echo("\n".join(lines))
+    elif form is Form.JSON:
+        say_json([as_json(entry, fix, domain) for entry, fix in with_fixes(domain, shown)])
+    else:
+        print_table(domain, shown)
+
+
+def is_tenants(entry: Entry) -> bool:
+    """Whether the tenant is asked to publish it."""
+    return entry.expected.holder is Holder.TENANT and entry.expected.need is not Need.OPTIONAL
+
+
+def with_fixes(domain: Domain, shown: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """Each entry with the line that cures it; empty when nothing is wrong."""
+    fixes: dict[tuple[str, str], str] = {
+        (row["record_key"], row["name"]): row.get("fix") or "" for row in domain.dns_records.get("records") or ()
+    }
+    return [(entry, fixes.get((entry.expected.key, entry.expected.name), "")) for entry in shown]
+
+
+def as_json(entry: Entry, fix: str, domain: Domain) -> dict[str, Any]:
+    """One record for a program."""
+    record = entry.expected
+    return {
+        "key": record.key, "name": record.name, "enter": panel_name(record.name, domain.domain_name),
+        "type": record.rtype, "ttl": record.ttl, "values": list(record.values), "need": record.need,
+        "status": entry.state.status, "verdict": entry.truth or None, "fix": fix or None,
+    }  # fmt: skip
+
+
+def print_table(domain: Domain, shown: Sequence[Entry]) -> None:
+    """One line a record; text is quoted as a panel that takes several strings wants it. Then the cures."""
+    found = with_fixes(domain, shown)
+    show_table(
+        f"{domain.domain_name}: enter the name as shown where the panel appends the domain",
+        ("name", "type", "value", "seen"),
+        [
+            (
+                panel_name(entry.expected.name, domain.domain_name),
+                entry.expected.rtype,
+                " ".join(quoted(v) if entry.expected.rtype == "TXT" else v for v in entry.expected.values),
+                entry.truth or "not yet",
+            )
+            for entry, _ in found
+        ],
+    )
+    for _, fix in found:
+        if fix:
+            out.print(f"  {fix}", markup=False)
+
+
+@app.command()
+def plan(domain: DomainWord) -> None:
+    """What publishing by the tenant's DNS host would change and what it would leave alone; nothing is changed."""
+    run(_plan(domain))
+
+
+async def _plan(word: str) -> None:
+    async with resources() as r:
+        found = await plan_for(r, await known_domain(r, word))
+    for change in found.changes:
+        out.print(f"change  {change.name} {change.rtype}: {change.reason}", markup=False)
+        for value in change.before:
+            if value not in change.values:
+                out.print(f"        - {value}", markup=False)
+        for value in change.values:
+            if value not in change.before:
+                out.print(f"        + {value}", markup=False)
+        for warning in change.warnings:
+            out.print(f"        ! {warning}", markup=False)
+    for record, decision in found.decisions:
+        if isinstance(decision, Conflict):
+            out.print(f"refused {record.name} {record.rtype}: {decision.fix}", markup=False)
+        if isinstance(decision, Keep):
+            out.print(f"keep    {record.name} {record.rtype}: {decision.reason}", markup=False)
+
+
+async def plan_for(r: Resources, domain: Domain) -> Plan:
+    """The plan for a domain of a tenant that was onboarded far enough to have addresses and keys."""
+    if domain.dns_host is None:
+        stop(
+            Exit.REJECTED,
+            f"{domain.domain_name} has no DNS host of record: its tenant publishes"
+            f" (python -m flows dns records {domain.domain_name})",
+        )
+    async with as_orchestrator(r.pool) as conn:
+        runs = await provisioning.list_runs(conn, domain.tenant_id, limit=1)
+    estate = await estate_of(r, runs[0]) if runs else None
+    if estate is None or domain.id not in estate.sends_from or not estate.keys[domain.id]:
+        stop(Exit.REJECTED, f"{domain.domain_name} has no address and keys yet: python -m flows onboard comes first")
+    return await planned(r, domain, expected_records(plan_of(r, estate, domain)))
+
+
+@app.command("undo")
+@changes("dns.undo")
+def undo_last(
+    domain: DomainWord,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Put back what stood before our newest publication, where it is still ours; the tenant publishes from then on."""
+    run(_undo(domain, yes=yes))
+
+
+async def _undo(word: str, *, yes: bool) -> None:
+    async with resources() as r:
+        domain = await known_domain(r, word)
+        event = await last_publication(r, domain)
+        if event is None:
+            stop(Exit.REJECTED, f"{domain.domain_name}: no publication of ours is left to undo")
+        names = ", ".join(f"{one['name']} {one['type']}" for one in event.details["sets"])
+        out.print(f"published {event.created_at:%Y-%m-%d %H:%M} by {event.actor}: {names}", markup=False)
+        if not yes and out.is_terminal and not typer.confirm("put back what stood there before?"):
+            stop(Exit.FAILED, "nothing was done")
+        for line in await undo(r, domain, event, actor=actor()):
+            out.print(f"  {line}", markup=False)
+    out.print(f"{domain.domain_name} is published by its tenant from now on", markup=False)
+
+
+@app.command()
+@changes("dns.consent")
+def consent(
+    domain: DomainWord,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="take the consent back; what is published stays")
+    ] = False,
+) -> None:
+    """Put on record that the tenant wants the domain's own mail (its MX) at our host; without it no MX is touched."""
+    run(_consent(domain, given=not withdraw))
+
+
+async def _consent(word: str, *, given: bool) -> None:
+    async with resources() as r:
+        domain = await known_domain(r, word)
+        async with as_orchestrator(r.pool) as conn:
+            changed = await dns_hosts.set_mx_consent(conn, domain.id, given=given)
+        if changed:
+            await note(r, domain, "mx_consent" if given else "mx_consent_withdrawn", actor(), None, {})
+    word = "given" if given else "withdrawn"
+    out.print(f"{domain.domain_name}: consent {word}{'' if changed else ' already'}", markup=False)
+
+
+async def known_domain(r: Resources, word: str) -> Domain:
+    """A domain by its name; ends the command when no tenant has it."""
+    tenant = await known_tenant(r, word)
+    async with as_orchestrator(r.pool) as conn:
+        owned = await domains.list_domains(conn, tenant.id)
+    found = next((domain for domain in owned if domain.domain_name == word.lower().rstrip(".")), None)
+    if found is None:
+        stop(Exit.REJECTED, f"{word!r} is no domain of a tenant here")
+    return found
