@@ -26,6 +26,8 @@ class Info:
     tsig: dict[str, str] = field(repr=False)
     ca_file: str
     ca_key_file: str
+    trust_file: str
+    acme_directory: str
     control_namespace: str
     log_dir: str
     state_dir: str
@@ -69,11 +71,13 @@ def settings_of(info: dict[str, Any]) -> dict[str, str]:
         "BLOCKLISTS__SPAMHAUS_DQS_KEY": LICENCE,
         "SSH__ALLOWED_NETWORKS": json.dumps(info["server_networks"]),
         "SSH__WORKER_NETWORKS": json.dumps([f"{CONTROL}/32"]),
-        "MAIL__CA_FILE": info["ca_file"],
+        "MAIL__CA_FILE": info["trust_file"],
         # The strict one; whoever wants a proof at every receiver says so (proof_at).
         "MAIL__PROOF_RECEIVERS": proof_at(info["receivers"][:1]),
         "MAIL_HOST__DNS_UPSTREAM": info["resolver"],
         "MAIL_HOST__CERTIFICATE_ISSUER": "private_ca",
+        "MAIL_HOST__ACME_DIRECTORY": info["acme_directory"],
+        "MAIL_HOST__ACME_CA_FILE": info["ca_file"],
         "MAIL_HOST__PRIVATE_CA_CERT_FILE": info["ca_file"],
         "MAIL_HOST__PRIVATE_CA_KEY_FILE": info["ca_key_file"],
         **SHORT_WAITS,

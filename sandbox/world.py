@@ -26,6 +26,7 @@ from sandbox.network import (
     Network,
     addresses_of,
 )
+from sandbox.pebble import Pebble, directory
 from sandbox.prerequisites import raise_limits
 from sandbox.receivers import KINDS, Receiver, providers
 from sandbox.state import DEFAULT_WORLD, State, write_whole
@@ -55,6 +56,7 @@ class World:
         self.authority = Authority(state.folder / "certificates")
         self.hosts = NspawnHosts(state, self.network, images)
         self.zones = Zones(self.hosts, self.network, key)
+        self.pebble = Pebble(self.hosts, self.authority, state.folder / "certificates" / "trust.crt")
         self.blocklists = Blocklists(self.hosts, state.folder)
         self._receivers = {one.domain: Receiver(self.hosts, self.network, one) for one in providers(passwords)}
 
@@ -226,8 +228,9 @@ class World:
     def _make_dns(self, tell: Callable[[str], None]) -> None:
         receivers = {one.provider.domain: one.provider.records() for one in self._receivers.values()}
         pointers = [record for one in self._receivers.values() for record in one.provider.pointers()]
-        self.zones.make(with_lists(first_zones(receivers, pointers)))
-        tell(f"host dns: resolver {RESOLVER}, authoritative {AUTHORITATIVE}")
+        self.zones.make(with_lists(first_zones(receivers, pointers)), self.pebble.prepare)
+        self.pebble.refresh_trust()
+        tell(f"host dns: resolver {RESOLVER}, authoritative {AUTHORITATIVE}, ACME authority {directory()}")
 
     def _make_receiver(self, receiver: Receiver, tell: Callable[[str], None]) -> None:
         receiver.make(self.authority)
@@ -260,6 +263,8 @@ class World:
             tsig=asdict(self.zones.key),
             ca_file=str(ca_file),
             ca_key_file=str(self.authority.key_file),
+            trust_file=str(self.pebble.trust_file),
+            acme_directory=directory(),
             control_namespace=self.network.control,
             log_dir=str(folder / "hosts"),
             state_dir=str(folder),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -18,14 +19,14 @@ from sandbox.hosts import HostPlan
 from sandbox.network import AUTHORITATIVE, RESOLVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from ipaddress import IPv4Address
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sandbox.hosts import HostBackend
     from sandbox.network import Network
 
 HOST = "dns"
+CERTIFICATES = IPv4Address("203.0.113.55")  # the ACME authority of the world, on the same host
 NAME_SERVER = "ns.lab.example"
 TTL_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 5.0
@@ -63,7 +64,11 @@ def first_zones(receivers: Mapping[str, Sequence[Record]], pointers: Sequence[Re
     point, code = TEST_POINT
     zones: dict[str, list[Record]] = {
         ".": [],
-        "example": [("ns.lab", "A", str(AUTHORITATIVE)), ("resolver.lab", "A", str(RESOLVER))],
+        "example": [
+            ("ns.lab", "A", str(AUTHORITATIVE)),
+            ("resolver.lab", "A", str(RESOLVER)),
+            ("ca.lab", "A", str(CERTIFICATES)),
+        ],
         PLATFORM_ZONE: [],
         PROVIDER_ZONE: [],
         **{zone: [] for zone in TENANT_ZONES},
@@ -148,16 +153,17 @@ class Zones:
         """Take the back end that boots it and the key that updates carry."""
         self.hosts, self.network, self.key = hosts, network, key
 
-    def make(self, zones: Mapping[str, Sequence[Record]]) -> None:
-        """Boot the DNS host with its zones in place and wait until the resolver answers."""
+    def make(self, zones: Mapping[str, Sequence[Record]], also: Callable[[Path], None]) -> None:
+        """Boot the DNS host with its zones, and what `also` lays into its tree; wait until the resolver answers."""
 
         def prepare(tree: Path) -> None:
+            also(tree)
             (tree / "etc/knot/knot.conf").write_text(server_config(self.key))
             for zone, records in zones.items():
                 (tree / "etc/knot/zones.d" / f"{zone_file(zone)}.conf").write_text(zone_config(zone))
                 (tree / "var/lib/knot" / zone_file(zone)).write_text(zone_text(zone, records))
 
-        self.hosts.create(HostPlan(HOST, (RESOLVER, AUTHORITATIVE), "dns", NAME_SERVER, prepare=prepare))
+        self.hosts.create(HostPlan(HOST, (RESOLVER, AUTHORITATIVE, CERTIFICATES), "dns", NAME_SERVER, prepare=prepare))
         self._await_answer()
 
     def _await_answer(self) -> None:
