@@ -133,6 +133,7 @@ def _demo(asked: argparse.Namespace) -> int:
     found = prerequisites.lacks()
     if found:
         return _print_lacks(found)
+    _to_stdout("without root, in a user namespace" if room_owner() else "as root of this machine")
     from sandbox import demo  # noqa: PLC0415 - only this command needs a database driver
 
     return demo.play(asked.world, keep=asked.keep)

@@ -40,6 +40,7 @@ TEST_PROGRAMS = {"sshd": "openssh-server", "knotd": "knot", "pebble": "pebble"}
 START_GUARD = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
+STATE_PATH_LIMIT = 60  # characters; of the 107 of a socket's path PostgreSQL takes 43 in a world of four letters
 LIMITS_FILE = "/etc/sysctl.d/60-penguinmails-sandbox.conf"
 # Where a kernel or distribution forbids ordinary users a namespace: the setting, the value that forbids, what to set.
 GATES = (
@@ -198,6 +199,9 @@ def _kernel_lacks() -> list[Lack]:
     if not Path("/sys/fs/cgroup").is_mount():
         found.append(Lack("no cgroups at /sys/fs/cgroup", "run outside the container, or mount them"))
     state = state_root()
+    if len(str(state)) > STATE_PATH_LIMIT:
+        what = f"{state} is too long a path for the sockets below it"
+        found.append(Lack(what, "set PENGUINMAILS_SANDBOX__STATE_DIR to a shorter one"))
     if not _takes_overlays(state):
         found.append(
             Lack(f"{state} takes no overlay mounts", "set PENGUINMAILS_SANDBOX__STATE_DIR to a folder on ext4 or tmpfs")

@@ -34,6 +34,7 @@ class Product:
         self.folder = Path(world.info["state_dir"]) / name
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)  # the embedded server runs as a user of its own
+        (self.folder / "tmp").mkdir(exist_ok=True)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PENGUINMAILS_", "PREFECT_"))}
         self.environment: dict[str, str] = {
             **inherited,
@@ -42,6 +43,8 @@ class Product:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": API,
             "PYTHONUNBUFFERED": "1",
+            # Prefect keeps /tmp/runner_storage, which belongs to whoever came first, and leaves folders in it.
+            "TMPDIR": str(self.folder / "tmp"),
             **(settings or {}),
         }
 

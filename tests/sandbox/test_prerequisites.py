@@ -45,3 +45,9 @@ def test_a_low_limit_on_inotify_is_raised_and_told(monkeypatch: pytest.MonkeyPat
     limit.write_text("8192\n")
     assert prerequisites.raise_limits() is None
     assert limit.read_text() == "8192\n"
+
+
+@pytest.mark.sandbox
+def test_a_path_too_long_for_sockets_is_named(able: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PENGUINMAILS_SANDBOX__STATE_DIR", str(tmp_path / ("long" * 20)))
+    assert any("too long" in lack.what and "STATE_DIR" in lack.cure for lack in prerequisites.lacks())
