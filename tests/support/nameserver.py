@@ -64,7 +64,8 @@ class NameServer:
             return None
         if transport == "tcp" and fault == "truncated_then_garbage":
             return b"garbage"
-        return self.answer(query, transport, fault).to_wire()
+        most = {"max_size": 65535} if transport == "tcp" else {}
+        return self.answer(query, transport, fault).to_wire(**most)
 
     def answer(self, query: dns.message.Message, transport: str, fault: Fault | None) -> dns.message.Message:
         message = dns.message.make_response(query, recursion_available=not self.zones)
