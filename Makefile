@@ -1,4 +1,4 @@
-# make demo · make test (lint, then every ring) · make lint · make bench · make serve · make mutants · make lock
+# make demo · make test (lint, then every ring) · make lint · make bench · make serve · make mutants · make leaks · make lock
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
@@ -12,7 +12,7 @@ PYTEST  = $(BIN)/python -m pytest -q -p no:cacheprovider
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint bench serve mutants lock prerequisites clean $(RINGS:%=ring-%)
+.PHONY: demo test lint bench serve mutants leaks lock prerequisites clean $(RINGS:%=ring-%)
 
 demo: $(READY) prerequisites
 	$(BIN)/python -m sandbox demo
@@ -34,6 +34,10 @@ bench: $(READY)
 
 serve: $(READY)
 	$(BIN)/python -m flows serve
+
+# Ten demos in a row, and nothing may stay: make leaks ROUNDS=3 for fewer.
+leaks: $(READY) prerequisites
+	$(BIN)/python -m tests.leaks $(ROUNDS)
 
 mutants: $(READY) prerequisites
 	$(BIN)/python tests/mutants.py $(MUTANT)

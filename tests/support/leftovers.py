@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sandbox.state import state_dir
+
 
 def leftovers(world: str) -> list[str]:
     """Name every namespace, mount, process and folder that bears a world's prefix."""
@@ -13,7 +15,7 @@ def leftovers(world: str) -> list[str]:
     found += [f"mount {line}" for line in mounts if f"/{world}/" in line and "penguinmails-sandbox" in line]
     found += [f"process {words}" for words in command_lines() if prefix in words or f"-sandbox/{world}/" in words]
     found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").rglob(f"*{prefix}*")]
-    state = Path("/var/lib/penguinmails-sandbox", world)
+    state = state_dir(world)
     return found + ([f"state {state}"] if state.exists() else [])
 
 
