@@ -31,7 +31,9 @@ PART_BYTES = 8 * 1024**2
 PARTS_LIMIT = 9_000  # S3 takes 10,000 parts of one upload
 READ_BYTES = 4 * 1024**2
 RETRIES = 3
-REFUSED = re.compile(r"status code: 40[13]")  # a refused listing comes without a type of its own
+STATUS = re.compile(r"status code: (\d{3})")
+CODE = re.compile(r"<Code>(\w+)</Code>")
+REFUSED = ("HTTP 401", "HTTP 403")  # a refused listing comes without a type of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +164,14 @@ def _our_errors(action: str, *, lost: type[ProviderError]) -> Generator[None]:
     except AlreadyExistsError as error:
         raise Rejected(NAME, action, _said(error)) from error
     except (BaseError, OSError) as error:
-        kind = Unauthorized if REFUSED.search(str(error)) else lost
-        raise kind(NAME, action, _said(error)) from error
+        said = _said(error)
+        raise (Unauthorized if said.startswith(REFUSED) else lost)(NAME, action, said) from error
 
 
 def _said(error: Exception) -> str:
-    """The first sentence: below it the library prints its own structures."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The server's status and word where it gave one, else the library's first line: below it are its structures."""
+    text = str(error).strip()
+    if (status := STATUS.search(text)) is not None:
+        word = CODE.search(text)
+        return f"HTTP {status[1]}{f' {word[1]}' if word else ''}"
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -7,8 +7,11 @@ nonce is its number and, in the last byte, whether it is the last (the STREAM co
 Rogaway and Vizár, CRYPTO 2015). The head is bound to every chunk. Memory: two chunks, however long the stream.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +27,14 @@ SALT_BYTES: Final = 32
 CHUNK_BYTES: Final = 1024**2
 TAG_BYTES: Final = 16
 COUNTER_BYTES: Final = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a file holds: its length and the sha256 of its bytes, in hex."""
+
+    size_bytes: int
+    sha256: str
 
 
 class NotWhole(Rejected):
@@ -72,9 +83,20 @@ def opened(source: BinaryIO, *, keys: Mapping[str, bytes]) -> Iterator[bytes]:
         number, chunk = number + 1, following
 
 
-def key_of(source: BinaryIO) -> str:
-    """The id of the key that closes a stream; reads its head."""
-    return _head(source)[1]
+def write(pieces: Iterable[bytes], to: Path) -> Written:
+    """Put a stream into a new file of ours alone. Blocks; raises FileExistsError."""
+    digest, size = hashlib.sha256(), 0
+    with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
+        for piece in pieces:
+            digest.update(piece)
+            size += sink.write(piece)
+    return Written(size, digest.hexdigest())
+
+
+def read(source: Path, *, keys: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The bytes that were sealed in a file; see `opened`."""
+    with source.open("rb") as stream:
+        yield from opened(stream, keys=keys)
 
 
 def _head(source: BinaryIO) -> tuple[bytes, str, bytes]:

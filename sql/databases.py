@@ -44,6 +44,13 @@ async def exists(dsn: str, name: str) -> bool:
         return await _exists(conn, name)
 
 
+async def is_in_use(dsn: str, name: str) -> bool:
+    """Whether somebody is connected to a database, our own workers among them."""
+    async with _server(dsn) as conn:
+        found = await conn.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s LIMIT 1", [name])
+        return await found.fetchone() is not None
+
+
 async def make_empty(dsn: str, name: str) -> str:
     """A database with our roles and their rights, and nothing in it; its DSN. Raises InTheWay: it is there."""
     async with _server(dsn) as conn:

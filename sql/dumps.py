@@ -31,10 +31,13 @@ COPY_LINE: Final = re.compile(rb"COPY (?P<table>\S+) \(")
 END_OF_COPY: Final = b"\\.\n"
 HIDDEN: Final = """
     SELECT c.relname FROM pg_class c
-     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relrowsecurity
-       AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive
-                        AND p.polcmd IN ('*', 'r') AND pg_get_expr(p.polqual, p.polrelid) = 'true'
-                        AND %s::regrole = ANY(p.polroles))
+      CROSS JOIN LATERAL (
+        SELECT bool_or(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) = 'true') AS opens,
+               bool_or(NOT p.polpermissive) AS narrows
+          FROM pg_policy p
+         WHERE p.polrelid = c.oid AND p.polcmd IN ('*', 'r') AND (0 = ANY(p.polroles) OR %s::regrole = ANY(p.polroles))
+      ) policies
+     WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND (policies.opens IS NOT TRUE OR policies.narrows)
      ORDER BY 1
 """
 """Tables of which this role would see no row, or not every row, and say nothing."""

@@ -15,6 +15,8 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from sql.session import CONNECT_SECONDS
+
 NO_TENANT: Final = frozenset(
     {
         *("plans", "policy_presets", "system_config", "platform_secrets", "schema_migrations", "backups"),
@@ -129,6 +131,20 @@ async def breaches(conn: AsyncConnection, *, only: frozenset[str] | None = None)
             found += await _shape(conn, table)
             found += await trial.of(table)
         return (*found, *await _keys(conn))
+
+
+async def breaches_of(dsn: str) -> tuple[str, ...]:
+    """The same for a database nobody works in. A login that is no superuser can ask the catalog alone."""
+    async with await AsyncConnection.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as conn:
+        row = await (await conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).fetchone()
+        if row is not None and row[0]:
+            return await breaches(conn)
+        owned = [table for table in await _tables(conn) if table.tenant_type]
+        return (
+            *await _closed_tables(conn),
+            *[found for table in owned for found in await _shape(conn, table)],
+            *await _keys(conn),
+        )
 
 
 async def _tables(conn: AsyncConnection) -> list[Table]:

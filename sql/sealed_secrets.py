@@ -1,12 +1,15 @@
 """Sealed texts as they lie in the database. Sealing and opening is elsewhere: no clear text comes through here."""
 
 # ruff: noqa: S608 - every statement is a LiteralString: the type checker refuses anything else
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+
+from sql.session import CONNECT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,27 @@ async def sealed_with_another_key(conn: AsyncConnection, active_key_id: str, lim
         {"key": active_key_id, "limit": limit},
     )
     return await cursor.fetchall()
+
+
+async def are_kept_in(dsn: str) -> bool:
+    """Whether a database has these tables: analytics in one of its own has none."""
+    async with await AsyncConnection.connect(dsn, connect_timeout=CONNECT_SECONDS) as conn:
+        row = await (await conn.execute("SELECT to_regclass('public.platform_secrets') IS NOT NULL")).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def every_sealed(conn: AsyncConnection) -> AsyncGenerator[SecretRow]:
+    """All sealed texts, however many, a few hundred in memory at a time."""
+    async with conn.cursor("every_sealed", row_factory=class_row(SecretRow)) as cursor:
+        cursor.itersize = 500
+        await cursor.execute(
+            f"""
+            SELECT {TENANT} FROM secrets WHERE backend = 'sealed'
+            UNION ALL SELECT {PLATFORM} FROM platform_secrets WHERE backend = 'sealed'
+            """
+        )
+        async for row in cursor:
+            yield row
 
 
 async def drop_secret(conn: AsyncConnection, *, tenant_id: int | None, path: str) -> bool:

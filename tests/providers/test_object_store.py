@@ -104,7 +104,7 @@ async def test_a_read_that_ends_too_soon_is_no_read(s3: S3Server, tmp_path: Path
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable):
-        await at(S3Server("http://127.0.0.1:1", "a", "b")).listing("x/")
+        await at(S3Server("http://127.0.0.1:1", "bucket", "a", "b")).listing("x/")
 
 
 @pytest.mark.parametrize("url", ["backups", "s3://", "https://s3.example/bucket"])

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from moto import settings
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-BUCKET = "backups"
 ACCOUNT = "123456789012"
 EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
@@ -29,6 +29,7 @@ class S3Server:
     """
 
     endpoint: str = ""
+    bucket: str = "backups"
     access_key_id: str = ""
     secret_access_key: str = ""
     refuse: frozenset[str] = frozenset()
@@ -39,18 +40,19 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        return f"s3://{BUCKET}/penguin"
+        return f"s3://{self.bucket}/penguin"
 
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """One server with one bucket and one pair of keys; gone, with all it holds, at the end."""
+    """One server with one bucket and one pair of keys, gone at the end."""
     s3, iam = get_backend("s3")[ACCOUNT]["aws"], get_backend("iam")[ACCOUNT]["aws"]
-    s3.create_bucket(BUCKET, "us-east-1")
-    iam.create_user(region_name="us-east-1", user_name="penguin")
-    iam.put_user_policy("penguin", "everything", EVERYTHING)
-    key = iam.create_access_key("penguin")
-    owner = S3Server(access_key_id=key.access_key_id, secret_access_key=key.secret_access_key)
+    name = f"backups-{uuid4().hex[:8]}"  # two servers of one process share what is behind them
+    s3.create_bucket(name, "us-east-1")
+    iam.create_user(region_name="us-east-1", user_name=name)
+    iam.put_user_policy(name, "everything", EVERYTHING)
+    key = iam.create_access_key(name)
+    owner = S3Server(bucket=name, access_key_id=key.access_key_id, secret_access_key=key.secret_access_key)
     app = faulty(DomainDispatcherApplication(create_backend_app), owner)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=quiet(MotoRequestHandler))
     owner.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
@@ -64,8 +66,6 @@ def s3_server() -> Iterator[S3Server]:
         server.shutdown()
         server.server_close()
         thread.join()
-        s3.reset()
-        iam.reset()
 
 
 def quiet(handler: type) -> type:
