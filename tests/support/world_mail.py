@@ -19,7 +19,7 @@ def line_to(lab: Lab, tenant: Tenant, port: int = 25, login: tuple[str, str] | N
     address = lab.instance_of(tenant)["ip"]
     with lab.world.enter_control(), smtplib.SMTP(address, port, GREETING, timeout=60) as line:
         if port != 25:
-            trust = ssl.create_default_context(cafile=lab.world.info["ca_file"])
+            trust = ssl.create_default_context(cafile=lab.world.info["trust_file"])
             trust.check_hostname = False  # it is called by its address here; the product checks the name
             line.starttls(context=trust)
         if login:
