@@ -70,21 +70,21 @@ async def is_due(r: Resources, check_type: CheckType) -> bool:
 async def check_chunk(check_type: CheckType) -> int:
     """Claim one chunk and look at it; how many subjects that were."""
     async with resources() as r:
-        lists = await proven_lists(r, kinds_of(check_type))
-        async with as_orchestrator(r.pool) as conn:
-            due = await blacklist_checks.claim_due(conn, check_type, limit=r.settings.blocklists.chunk)
-            rows = await blacklist_checks.open_runs(conn, check_type, [one.id for one in due])
-        runs = runs_by_subject(rows)
-        looked = await asyncio.gather(*(look(r, lists, one, runs.get(one.id, {})) for one in due))
-        await tell_of_codes(r, [found for one in looked for found in one.found])
-        async with as_orchestrator(r.pool) as conn:
-            await write(conn, check_type, looked)
+        return await checked(r, check_type)
+
+
+async def checked(r: Resources, check_type: CheckType) -> int:
+    """The same, within resources that are open."""
+    async with as_orchestrator(r.pool) as conn:
+        due = await blacklist_checks.claim_due(conn, check_type, limit=r.settings.blocklists.chunk)
+        rows = await blacklist_checks.open_runs(conn, check_type, [one.id for one in due])
+    lists = await proven_lists(r, {kind_of(one.subject) for one in due})
+    runs = runs_by_subject(rows)
+    looked = await asyncio.gather(*(look(r, lists, one, runs.get(one.id, {})) for one in due))
+    await tell_of_codes(r, [found for one in looked for found in one.found])
+    async with as_orchestrator(r.pool) as conn:
+        await write(conn, check_type, looked)
     return len(due)
-
-
-def kinds_of(check_type: CheckType) -> tuple[Kind, ...]:
-    """Which kinds of subject a table holds."""
-    return (Kind.DOMAIN,) if check_type == "domain" else (Kind.IPV4, Kind.IPV6)
 
 
 def runs_by_subject(rows: Sequence[RunRow]) -> dict[int, dict[str, RunRow]]:

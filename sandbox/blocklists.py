@@ -142,9 +142,11 @@ class Blocklists:
         write_whole(self._file, json.dumps({**self._all(), name: noted}))
         one = LISTS[name]
         text = zone_text(one.zone, records(one, noted["listed"], noted["fault"]), noted["serial"])
+        # The resolver may still be waiting for a server that never answers: new questions would wait with the old one.
         script = f"""set -e
 cat > /var/lib/knot/{zone_file(one.zone)}
 knotc --blocking --timeout 20 zone-reload --force {one.zone} >&2
+unbound-control flush_requestlist > /dev/null
 unbound-control flush_zone {one.zone} > /dev/null
 """
         done = self.hosts.execute(HOST, script, text.encode(), 30.0)
