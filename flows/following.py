@@ -70,7 +70,7 @@ async def host_settled(r: Resources, host: HostToChange) -> str | None:
             return None
         try:
             await converge(r, instance, mail_host.desired(await desired_host(r, runs[0])))
-        except (ProviderError, Contended) as error:
+        except (ProviderError, Contended, LookupError) as error:  # LookupError: the tables lack something of this host
             return await unreached(r, host, error)
         word = await settled(r, host)
     return f"{instance.token}: submission {word}"
