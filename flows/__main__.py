@@ -22,6 +22,7 @@ from flows.commands import (  # noqa: E402  likewise
     onboarding,
     orders,
     people,
+    proof,
     secrets_of,
     staff,
     status,
@@ -60,6 +61,7 @@ app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(dns_records.app, name="dns")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proof.app, name="proof")
 app.add_typer(secrets_of.app, name="secret")
 app.command()(listings.listings)
 app.add_typer(listings.app, name="blocklists")
