@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.state import write_whole
-from sandbox.zones import AUTHORITATIVE, HOST, NAME_SERVER, UpdateRefused, zone_file, zone_text
+from sandbox.zones import HOST, NAME_SERVER, UpdateRefused, zone_file, zone_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ LICENCE: Final = "sandbox7licence7of7lists26"  # as long as Spamhaus's own
 NOBODY: Final = "203.0.113.250"  # an address where nothing answers
 POINT: Final = ("2.0.0.127", "127.0.0.2")  # RFC 5782 section 5
 
+EXPIRE: Final = "knotc --force zone-purge +expire {} >&2"  # an expired zone is served as SERVFAIL
 FAULTS: Final = ("empty", "parked", "lists-all", "refuses", "new-code", "silent", "broken")
 """An empty zone; a parked one; every name listed; us refused; codes of no table; no answer; SERVFAIL."""
 
@@ -62,10 +63,8 @@ LISTS: Final[Mapping[str, EmulatedList]] = {
 ELSEWHERE: Final[tuple[Record, ...]] = (
     ("silent.lab", "NS", "ns.silent.lab.example."),
     ("ns.silent.lab", "A", NOBODY),
-    ("broken.lab", "NS", "ns.broken.lab.example."),
-    ("ns.broken.lab", "A", str(AUTHORITATIVE)),
 )
-"""Records of the zone `example`: two delegations that lead to nobody, and in a circle."""
+"""Records of the zone `example`: a delegation that leads to nobody."""
 
 
 def first_lists() -> dict[str, list[Record]]:
@@ -83,9 +82,9 @@ def records(one: EmulatedList, listed: Mapping[str, tuple[str, str]], fault: str
     everything = {"parked": NOBODY, "lists-all": one.code, "refuses": one.refusal}
     if fault in everything:
         return [("*", "A", everything[fault])]
-    if fault in {"silent", "broken"}:
-        return [("*", "CNAME", f"list.{fault}.lab.example.")]
-    if fault == "empty":
+    if fault == "silent":
+        return [("*", "CNAME", "list.silent.lab.example.")]
+    if fault in {"empty", "broken"}:
         return []
     named = {label_of(subject): answer for subject, answer in listed.items()} | {one.point: (one.code, "test point")}
     return [
@@ -145,7 +144,8 @@ class Blocklists:
         # The resolver may still be waiting for a server that never answers: new questions would wait with the old one.
         script = f"""set -e
 cat > /var/lib/knot/{zone_file(one.zone)}
-knotc --blocking --timeout 20 zone-reload --force {one.zone} >&2
+knotc --blocking --timeout 20 reload >&2
+{EXPIRE.format(one.zone) if noted["fault"] == "broken" else ""}
 unbound-control flush_requestlist > /dev/null
 unbound-control flush_zone {one.zone} > /dev/null
 """
