@@ -45,6 +45,8 @@ from sql.vps_instances import Instance
 LOOK_AGAIN = timedelta(minutes=1)
 PATIENCE_SECONDS = 40.0
 FIRST_PAUSE_SECONDS = 0.3
+STOP_SECONDS = 30
+ENDED = frozenset({"valid", "invalid"})
 
 Hosts = Mapping[str, IPv4Address]
 
@@ -191,29 +193,20 @@ async def placed(r: Resources, acme: Acme, order: AcmeOrder) -> str:
 async def followed(r: Resources, acme: Acme, shell: Shell, order: AcmeOrder, url: str, csr: str) -> str | Waiting:
     """Look, do what the order wants next, look again; the authority's own pauses are kept."""
     deadline, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
-    answering = False
-    try:
-        while True:
-            look = await acme.look(url)
-            match look.status:
-                case "valid":
-                    return await fetched(r, acme, order, look, csr)
-                case "invalid":
-                    return await failed(r, order, look)
-                case "ready":
-                    await acme.finalize(look, csr)
-                case _ if look.challenges:
-                    await answer(acme, shell, look)
-                    answering = True
-                case _:
-                    pass
-            pause = max(min(pause * 1.5, 5.0), look.retry_after_seconds or 0.0)
-            if time.monotonic() + pause > deadline:
-                return still_at_work(look, pause)
-            await asyncio.sleep(pause)
-    finally:
-        if answering:
-            await shell.run(mail_host.stop_script(), timeout_seconds=30)
+    while True:
+        look = await acme.look(url)
+        if look.status in ENDED:
+            # Until then the answers stay: whoever comes after us, or after our death, may need them still.
+            await shell.run(mail_host.stop_script(), timeout_seconds=STOP_SECONDS)
+            return await (fetched(r, acme, order, look, csr) if look.status == "valid" else failed(r, order, look))
+        if look.status == "ready":
+            await acme.finalize(look, csr)
+        elif look.challenges:
+            await answer(acme, shell, look)
+        pause = max(min(pause * 1.5, 5.0), look.retry_after_seconds or 0.0)
+        if time.monotonic() + pause > deadline:
+            return still_at_work(look, pause)
+        await asyncio.sleep(pause)
 
 
 async def answer(acme: Acme, shell: Shell, look: Order) -> None:

@@ -9,8 +9,8 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -117,14 +117,16 @@ class Fault:
 class Wire:
     """The authority as seen through a wire that fails on command."""
 
+    name: str
     port: int
     ca_file: Path
     faults: list[Fault] = field(default_factory=list[Fault])
     asked: list[str] = field(default_factory=list[str])
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def directory(self) -> str:
-        return f"https://localhost:{self.port}{DIRECTORY}"
+        return f"https://{self.name}:{self.port}{DIRECTORY}"
 
     def fail(self, path: str, status: int, body: bytes = b"", *, times: int = 1, **headers: str) -> None:
         """Answer the next `times` calls whose path begins so."""
@@ -143,6 +145,17 @@ class Wire:
                 return fault
         return None
 
+    def rename(self, **meta: Any) -> None:
+        """Let the directory say more of the authority from now on."""
+        self.meta.update(meta)
+
+    def told(self, path: str, body: bytes) -> bytes:
+        """What is passed on: the directory with our additions, all else as it came."""
+        if path != DIRECTORY or not self.meta:
+            return body
+        shown = json.loads(body)
+        return json.dumps({**shown, "meta": {**shown.get("meta", {}), **self.meta}}).encode()
+
     def calls(self, path: str) -> int:
         return sum(one.startswith(path) for one in self.asked)
 
@@ -150,8 +163,29 @@ class Wire:
 @contextmanager
 def failing_wire(pebble: Pebble) -> Iterator[Wire]:
     """HTTPS in front of Pebble, with a certificate of the same authority."""
-    wire = Wire(0, pebble.ca_file)
-    inside = ssl.create_default_context(cafile=pebble.ca_file)
+    folder = pebble.ca_file.parents[1]
+    onward = ("localhost", pebble.port)
+    with wire_between(onward, pebble.ca_file, (folder / "api.crt", folder / "api.key")) as wire:
+        yield wire
+
+
+@contextmanager
+def wire_between(
+    onward: tuple[str, int],
+    ca_file: Path,
+    own: tuple[Path, Path],
+    *,
+    name: str = "localhost",
+    listen: str = "127.0.0.1",
+    room: Callable[[], AbstractContextManager[None]] = nullcontext,
+    known_as: str = "",
+) -> Iterator[Wire]:
+    """HTTPS under `name` with certificate and key of its `own`, passed on to another; its threads live in `room`.
+
+    The other's certificate is checked for `known_as` where it is reached by its address.
+    """
+    wire = Wire(name, 0, ca_file)
+    inside = ssl.create_default_context(cafile=ca_file)
 
     class Relay(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -166,17 +200,19 @@ def failing_wire(pebble: Pebble) -> Iterator[Wire]:
                     return
                 self.say(fault.status, {"Replay-Nonce": "bm9uY2U", **fault.headers}, fault.body)
                 return
-            onward = http.client.HTTPSConnection("localhost", pebble.port, timeout=30, context=inside)
-            onward.request(self.command, self.path, body, dict(self.headers))  # its Host too: addresses are made of it
-            reply = onward.getresponse()
-            self.say(reply.status, dict(reply.headers), reply.read())
-            onward.close()
+            line = http.client.HTTPConnection(*onward, timeout=30)
+            line.connect()
+            line.sock = inside.wrap_socket(line.sock, server_hostname=known_as or onward[0])
+            line.request(self.command, self.path, body, dict(self.headers))  # its Host too: addresses are made of it
+            reply = line.getresponse()
+            self.say(reply.status, dict(reply.headers), wire.told(self.path, reply.read()))
+            line.close()
 
         def say(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
-                    self.send_header(name, value)
+            for header, value in headers.items():
+                if header.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                    self.send_header(header, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -188,14 +224,14 @@ def failing_wire(pebble: Pebble) -> Iterator[Wire]:
         do_GET = do_HEAD = do_POST = relay  # noqa: N815  the names it looks for
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    folder = pebble.ca_file.parents[1]
-    context.load_cert_chain(folder / "api.crt", folder / "api.key")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
-    server.daemon_threads = True
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    wire.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
+    context.load_cert_chain(*own)
+    with room():  # a thread that begins in a network namespace stays there
+        server = ThreadingHTTPServer((listen, 0), Relay)
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        wire.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
     try:
         yield wire
     finally:
