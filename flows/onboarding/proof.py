@@ -101,6 +101,8 @@ async def budget_spent(r: Resources, run: Run, path: Path) -> Waiting | None:
 
 async def judge_arrival(r: Resources, run: Run, estate: Estate, path: Path, proof: Proof) -> Waiting | None:
     """Wait for the message, judge it, store it raw with all that the verdicts rest on."""
+    if proof.sent_at is not None and await canary.arrived(r, path, proof) is None:
+        await canary.fate_of(r, run, proof)  # sent by an earlier start: a deferred one is tried again before the wait
     found = await canary.awaited(r, path, proof)
     if found is None:
         return await judge_silence(r, run, path, proof)
