@@ -10,9 +10,11 @@ import typer  # noqa: E402  likewise
 
 from flows.acting import claiming  # noqa: E402  likewise
 from flows.commands import (  # noqa: E402  likewise
+    addresses,
+    alerts,
     backup,
     certificates,
-    dns_records,
+    dns_check,
     doctor,
     install,
     jobs,
@@ -23,6 +25,7 @@ from flows.commands import (  # noqa: E402  likewise
     orders,
     people,
     proof,
+    return_path,
     secrets_of,
     staff,
     status,
@@ -59,14 +62,18 @@ app.command()(onboarding.onboard)
 app.command()(status.status)
 app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
-app.add_typer(dns_records.app, name="dns")
+app.add_typer(dns_check.app, name="dns")
 app.add_typer(orders.app, name="orders")
+app.add_typer(addresses.app, name="addresses")
+app.command("return-path")(return_path.return_path)
 app.add_typer(proof.app, name="proof")
 app.add_typer(secrets_of.app, name="secret")
 app.command()(listings.listings)
 app.add_typer(listings.app, name="blocklists")
 app.add_typer(certificates.app, name="certificates")
+app.add_typer(alerts.alerts_app, name="alerts")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(alerts.notices_app, name="notices")
 app.add_typer(money.payments_app, name="payments")
 app.add_typer(people.app, name="people")
 app.add_typer(staff.app, name="staff")

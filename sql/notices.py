@@ -4,7 +4,7 @@ A message keeps its Message-ID over all tries, made from its row's id. A crash b
 sends a second copy under the same Message-ID; nothing else does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+
+Connection = AsyncConnection
+"""For those who hand it on."""
 
 TRIES: Final = 8  # pauses double from a minute: about two hours in all
 LEASE: Final = timedelta(minutes=5)
@@ -170,3 +173,67 @@ async def message_failed(
     )
     row = await cursor.fetchone()
     return None if row is None else str(row[0])
+
+
+async def told_until(conn: AsyncConnection) -> datetime:
+    """Up to when the trail was turned into notices. An installation that never did begins an hour back."""
+    cursor = await conn.execute(
+        "SELECT coalesce(max(seen_until), now() - interval '1 hour') FROM rollup_watermarks WHERE name = 'notices'"
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError("the server has no time")
+    return row[0]
+
+
+async def remember_told(conn: AsyncConnection, seen_until: datetime) -> None:
+    """Set that mark; it never goes back."""
+    await conn.execute(
+        """
+        INSERT INTO rollup_watermarks AS w (name, seen_until) VALUES ('notices', %s)
+        ON CONFLICT (name) DO UPDATE SET seen_until = greatest(w.seen_until, EXCLUDED.seen_until), updated_at = now()
+        """,
+        [seen_until],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail of the platform as operators see it."""
+
+    id: UUID
+    tenant_id: UUID
+    user_id: UUID
+    type: str
+    status: str
+    attempt_count: int
+    queued_at: datetime
+    sent_at: datetime | None
+    last_error_message: str | None
+
+
+async def list_mails(conn: AsyncConnection, *, status: str | None = None, limit: int = 100) -> list[Mail]:
+    """Mails, the newest first."""
+    cursor = conn.cursor(row_factory=class_row(Mail))
+    await cursor.execute(
+        """
+        SELECT id, tenant_id, user_id, type, status, attempt_count, queued_at, sent_at, last_error_message
+          FROM transactional_emails WHERE %(status)s::text IS NULL OR status = %(status)s
+         ORDER BY queued_at DESC, id LIMIT %(limit)s
+        """,
+        {"status": status, "limit": limit},
+    )
+    return await cursor.fetchall()
+
+
+async def send_again(conn: AsyncConnection, ids: Sequence[UUID], actor: str) -> list[UUID]:
+    """An operator's word that failed mails are to be tried anew, under the same Message-ID; those that were."""
+    cursor = await conn.execute(
+        """
+        UPDATE transactional_emails SET status = 'queued', attempt_count = 0, next_try_at = now(), failed_at = NULL,
+               last_error_message = left('again, by ' || %s || ': ' || coalesce(last_error_message, ''), 2000)
+         WHERE id = ANY(%s) AND status = 'failed' RETURNING id
+        """,
+        [actor, list(ids)],
+    )
+    return [UUID(str(row[0])) for row in await cursor.fetchall()]

@@ -118,5 +118,10 @@ async def _moved(
             from_status=from_status,
             to_status=one.status,
             actor=actor,
+            details={
+                name: moment.isoformat()
+                for name in ("expires_at", "past_due_since", "release_planned_for")
+                if (moment := getattr(one, name)) is not None
+            },
         )
     return moved

@@ -40,6 +40,38 @@ class Member:
     joined_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Somebody a notice is for."""
+
+    user_id: UUID
+    email: str
+
+
+async def deciders(conn: AsyncConnection, tenant: UUID) -> list[Recipient]:
+    """Active owners and admins of a tenant: who is told when something is wrong, by address."""
+    cursor = conn.cursor(row_factory=class_row(Recipient))
+    await cursor.execute(
+        """
+        SELECT u.user_id, u.email FROM tenant_users m JOIN users u ON u.id = m.user_id
+          JOIN tenants t ON t.id = m.tenant_id
+         WHERE t.tenant_id = %s AND m.permission_level IN ('owner', 'admin') AND u.is_active
+           AND u.deactivated_at IS NULL ORDER BY u.email
+        """,
+        [tenant],
+    )
+    return await cursor.fetchall()
+
+
+async def address_of(conn: AsyncConnection, user_id: UUID) -> str | None:
+    """Where mail to an active person goes; None for nobody, or somebody who was deactivated."""
+    cursor = await conn.execute(
+        "SELECT email FROM users WHERE user_id = %s AND is_active AND deactivated_at IS NULL", [user_id]
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
 async def invite(conn: AsyncConnection, *, tenant_id: int, email: str, role: Role, level: Level) -> UUID:
     """Make a person a member: a new one waits for a password, a known one joins. Safe to repeat.
 

@@ -1,0 +1,98 @@
+"""Which event tells whom what, in which words; mails as plain text and as HTML, whatever is filled in escaped."""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Template
+from typing import Final
+
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
+SUBJECT_CHARACTERS: Final = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A template: subject and paragraphs with $fields. Subject and first paragraph are the notice shown."""
+
+    subject: str
+    paragraphs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Ready to be shown or sent."""
+
+    subject: str
+    text: str
+    html: str
+
+
+TEMPLATES: Final[Mapping[str, Words]] = {
+    "tenant_active": Words(
+        "$tenant is ready to send",
+        (
+            "Server, DNS and mailboxes of $tenant stand, and mail from every domain was seen to arrive authenticated.",
+            "Volumes grow slowly from here: the warm-up plan decides how much each mailbox may send a day.",
+        ),
+    ),
+    "subscription_past_due": Words(
+        "A payment of $tenant is overdue",
+        (
+            "The subscription of $tenant was paid until $expires_at.",
+            "Mail goes out for now. After the time of grace your servers refuse to send until the payment has arrived.",
+        ),
+    ),
+    "subscription_suspended": Words(
+        "$tenant cannot send: the subscription is unpaid",
+        (
+            "The servers of $tenant refuse to send, because the subscription is unpaid since $past_due_since.",
+            "Mail still comes in and can be read. A payment opens the way out again at once.",
+        ),
+    ),
+    "release_planned": Words(
+        "The servers of $tenant end on $release_planned_for",
+        (
+            "$tenant has not paid: its servers and addresses will be given back on $release_planned_for.",
+            "A payment before that day keeps them, with the reputation they have earned.",
+        ),
+    ),
+    "submission_restored": Words(
+        "$tenant can send again",
+        ("The payment of $tenant has arrived, and its servers take mail again.",),
+    ),
+    "alert": Words(
+        "$severity: $title",
+        ("$title", "Severity $severity, since $since. Our operators know of it."),
+    ),
+}
+
+TOLD: Final[Mapping[str, str]] = {
+    "tenant_active": "tenant_active",
+    "past_due": "subscription_past_due",
+    "suspended": "subscription_suspended",
+    "release_planned": "release_planned",
+    "submission_restored": "submission_restored",
+}
+"""Event of `infrastructure_events` to template: a notice and a mail to the owners and admins of its tenant."""
+
+LOUD: Final = ("high", "critical")
+"""Severities of an alert that reach the tenant's and the platform's people."""
+
+
+def render(kind: str, fields: Mapping[str, object]) -> Rendered:
+    """A template with its fields; ValueError names what is lacking."""
+    words = TEMPLATES.get(kind)
+    if words is None:
+        raise ValueError(f"no template is called {kind!r}")
+    plain = {name: CONTROL.sub(" ", str(value)).strip() for name, value in fields.items()}
+    escaped = {name: html.escape(value) for name, value in plain.items()}
+    try:
+        subject = Template(words.subject).substitute(plain)
+        paragraphs = [Template(paragraph).substitute(plain) for paragraph in words.paragraphs]
+        marked = [f"<p>{Template(html.escape(words_)).substitute(escaped)}</p>" for words_ in words.paragraphs]
+    except KeyError as lacking:
+        raise ValueError(f"template {kind} lacks {lacking}") from lacking
+    body = "\n".join(marked)
+    page = f'<!doctype html>\n<html lang="en"><head><title>{html.escape(subject)}</title></head>\n<body>\n{body}\n'
+    return Rendered(subject[:SUBJECT_CHARACTERS], "\n\n".join(paragraphs) + "\n", page + "</body></html>\n")

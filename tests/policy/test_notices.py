@@ -1,0 +1,40 @@
+"""Notices: every event has its template, every template says all it names, and nothing filled in becomes markup."""
+
+import pytest
+
+from flows.policy.notices import SUBJECT_CHARACTERS, TEMPLATES, TOLD, render
+
+FIELDS = {
+    "tenant": "Acme", "expires_at": "2026-11-30", "past_due_since": "2026-11-30", "release_planned_for": "2026-12-24",
+    "severity": "high", "title": "A server is gone", "since": "2026-11-22",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_every_template_is_whole(kind: str) -> None:
+    words = render(kind, FIELDS)
+    assert words.subject
+    assert "$" not in words.subject + words.text + words.html
+    assert words.text.endswith("\n")
+
+
+def test_every_event_that_is_told_has_its_template() -> None:
+    assert set(TOLD.values()) <= set(TEMPLATES)
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_a_hostile_name_becomes_no_markup_and_no_header(kind: str) -> None:
+    hostile = '<script>alert("x")</script>\r\nBcc: everybody@elsewhere.example\u2028$tenant'
+    words = render(kind, FIELDS | {"tenant": hostile, "title": hostile})
+    assert "<script" not in words.html
+    assert "&lt;script&gt;" in words.html
+    assert not {"\r", "\n", "\u2028"} & set(words.subject)
+    assert len(words.subject) <= SUBJECT_CHARACTERS
+    assert "\r\nBcc" not in words.text
+
+
+def test_a_template_that_lacks_a_field_or_is_none_says_so() -> None:
+    with pytest.raises(ValueError, match="subscription_past_due lacks 'expires_at'"):
+        render("subscription_past_due", {"tenant": "Acme"})
+    with pytest.raises(ValueError, match="no template is called 'greeting'"):
+        render("greeting", FIELDS)
