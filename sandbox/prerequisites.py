@@ -41,6 +41,7 @@ START_GUARD = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package s
 ARCHIVE_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 INSTALL_LIMIT_SECONDS = 600.0
 STATE_PATH_LIMIT = 60  # characters; of the 107 of a socket's path PostgreSQL takes 43 in a world of four letters
+NUMBER_FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
 LIMITS_FILE = "/etc/sysctl.d/60-penguinmails-sandbox.conf"
 # Where a kernel or distribution forbids ordinary users a namespace: the setting, the value that forbids, what to set.
 GATES = (
@@ -83,7 +84,7 @@ def user_lacks() -> list[Lack]:
     if not namespaces and shutil.which("newuidmap", path=_search_path()):
         found += _number_lacks()
     if own_group() is None and not _has_scopes():
-        found.append(_group_lack())
+        found.append(_group_lack(next(iter(mounts()), None)))
     if int(INOTIFY_LIMIT.read_text()) < INOTIFY_WANTED:
         setting = f"fs.inotify.max_user_instances = {INOTIFY_WANTED}"
         cure = f"echo '{setting}' | sudo tee {LIMITS_FILE} && sudo sysctl --load {LIMITS_FILE}"
@@ -126,7 +127,7 @@ def _number_lacks() -> list[Lack]:
 
 def _first_free_number() -> int:
     ends = [100000]
-    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
+    for path in NUMBER_FILES:
         lines = path.read_text().splitlines() if path.exists() else []
         ends += [int(line.split(":")[1]) + int(line.split(":")[2]) for line in lines if line.count(":") == 2]  # noqa: PLR2004 - name:first:count, subuid(5)
     return max(ends)
@@ -136,8 +137,7 @@ def _has_scopes() -> bool:
     return bool(shutil.which(SCOPE[0])) and attempt(*SCOPE, "true").code == 0
 
 
-def _group_lack() -> Lack:
-    tree = next(iter(mounts()), None)
+def _group_lack(tree: Path | None) -> Lack:
     if tree is None:
         return Lack("no control groups of version 2", "boot with systemd.unified_cgroup_hierarchy=1")
     group = f"{tree}/penguinmails-{pwd.getpwuid(os.getuid()).pw_name}"

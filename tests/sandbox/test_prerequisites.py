@@ -51,3 +51,77 @@ def test_a_low_limit_on_inotify_is_raised_and_told(monkeypatch: pytest.MonkeyPat
 def test_a_path_too_long_for_sockets_is_named(able: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PENGUINMAILS_SANDBOX__STATE_DIR", str(tmp_path / ("long" * 20)))
     assert any("too long" in lack.what and "STATE_DIR" in lack.cure for lack in prerequisites.lacks())
+
+
+WHOLE = "echo 0 1000 1; echo 1 100000 65535"
+
+
+def found_by_a_user(monkeypatch: pytest.MonkeyPatch, folder: Path, *, mount: str = "", numbers: str = WHOLE) -> str:
+    """What an ordinary user is told on a machine whose `unshare` answers a mount and a map of numbers like that."""
+    programs = {
+        "unshare": f'case "$*" in *--map-auto*) {numbers} ;; *mount*) {mount or ":"} ;; esac',
+        "newuidmap": ":",
+        "systemd-run": ":",  # so that a control group is to be had
+    }
+    (folder / "bin").mkdir()
+    for name, script in programs.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=":")
+    monkeypatch.setattr(prerequisites, "PROGRAMS", {"sh": "dash"})
+    monkeypatch.setattr(prerequisites, "ARCHIVE_KEYS", Path("/"))
+    return "\n".join(f"{lack.what}: {lack.cure}" for lack in prerequisites.user_lacks())
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(prerequisites, "INOTIFY_LIMIT", tmp_path / "limit")
+    (tmp_path / "limit").write_text("1024")
+    return tmp_path / "limit"
+
+
+def test_a_user_with_everything_is_told_nothing(monkeypatch: pytest.MonkeyPatch, limits: Path, tmp_path: Path) -> None:
+    assert found_by_a_user(monkeypatch, tmp_path) == ""
+
+
+def test_a_limit_that_only_root_raises_has_its_line_for_good(
+    monkeypatch: pytest.MonkeyPatch, limits: Path, tmp_path: Path
+) -> None:
+    limits.write_text("128")
+    assert "| sudo tee /etc/sysctl.d/" in found_by_a_user(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "cure"),
+    [
+        ({"mount": "exit 1"}, "no user namespaces here: "),
+        ({"numbers": "exit 1"}, "sudo usermod --add-subuids"),
+        ({"numbers": "echo 0 1000 1; echo 1 100000 1000"}, "sudo usermod --add-subuids"),
+        ({"numbers": "echo \"unshare: unrecognized option '--map-auto'\" >&2; exit 1"}, "2.38"),
+    ],
+)
+def test_each_lack_of_a_user_has_its_cure(
+    monkeypatch: pytest.MonkeyPatch, limits: Path, tmp_path: Path, answers: dict[str, str], cure: str
+) -> None:
+    assert cure in found_by_a_user(monkeypatch, tmp_path, **answers)
+
+
+def test_a_kernel_that_forbids_is_named_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, limits: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.write_text("1\n")
+    monkeypatch.setattr(prerequisites, "GATES", ((str(gate), "1", "0"),))
+    assert f"sudo sysctl -w {str(gate).replace('/', '.')}=0" in found_by_a_user(monkeypatch, tmp_path, mount="exit 1")
+
+
+def test_new_numbers_begin_behind_those_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listing = tmp_path / "subuid"
+    listing.write_text("anna:100000:65536\nbert:165536:65536\n\n# broken\n")
+    monkeypatch.setattr(prerequisites, "NUMBER_FILES", (listing, tmp_path / "none"))
+    assert prerequisites._first_free_number() == 231072
+
+
+def test_without_a_group_and_without_systemd_one_line_makes_a_group() -> None:
+    assert "cgroup.procs" in prerequisites._group_lack(Path("/sys/fs/cgroup")).cure
+    assert "unified_cgroup_hierarchy" in prerequisites._group_lack(None).cure
