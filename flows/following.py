@@ -118,7 +118,7 @@ async def follow_due_subscriptions(now: datetime) -> list[str]:
 async def follow_subscriptions(as_of: str | None = None) -> State[None]:
     """Every hour. `as_of` (ISO 8601) plays another time, in a sandbox only."""
     async with resources() as r:
-        if as_of is not None and not r.settings.hostwinds.sandbox:
+        if as_of is not None and not r.terms.practice:
             return states.rejected("as_of is for the sandbox: outside it the clock is the clock")
         lines = await follow_due_subscriptions(moment(as_of))
     return states.succeeded("; ".join(lines)[:900] or "nothing changed")

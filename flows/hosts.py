@@ -31,7 +31,7 @@ async def shell_on(r: Resources, instance: Instance) -> AsyncGenerator[Shell]:
     private_key = await vault.fetch_sure(r, tenant_id=instance.tenant_id, path=key_path(instance))
     async with r.ssh.connect(
         instance.ip_address,
-        user=r.settings.hostwinds.login_user,
+        user=r.terms.login_user,
         port=instance.ssh_port,
         private_key=private_key,
         host_key=instance.ssh_host_key,

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from flows.redact import redactor
 from flows.settings import Database, Settings
+from flows.vps_terms import VpsTerms, terms_of
 from providers.blocklists import Blocklists
 from providers.hostwinds import Hostwinds
 from providers.keys import Sealer
@@ -41,6 +42,7 @@ class Resources:
     pool: Pool
     analytics: Pool  # analytics, notices and the job queue; the same pool where it is the same database
     vps: VpsProvider
+    terms: VpsTerms  # with that provider
     ssh: Ssh
     resolver: Resolver
     blocklists: Blocklists
@@ -184,6 +186,7 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
         pool=pool,
         analytics=analytics,
         vps=await stack.enter_async_context(hostwinds(found)),
+        terms=terms_of(found),
         ssh=Ssh(
             allowed_networks=found.ssh.allowed_networks or None,
             executor=threads,

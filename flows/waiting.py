@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from flows.policy.orders import pause_seconds
 from flows.resources import direct_dsn
-from flows.settings import HostwindsSettings
+from flows.vps_terms import VpsTerms
 from sql.session import change_lock
 
 PATIENCE_SECONDS = 50.0
@@ -21,13 +21,13 @@ async def one_change_at_a_time() -> AsyncGenerator[None]:
         yield
 
 
-async def patient_looks(group: HostwindsSettings, patience_seconds: float = PATIENCE_SECONDS) -> AsyncGenerator[int]:
+async def patient_looks(terms: VpsTerms, patience_seconds: float = PATIENCE_SECONDS) -> AsyncGenerator[int]:
     """Look numbers with growing pauses between them, until patience ends."""
     end = time.monotonic() + patience_seconds
     look = 0
     while True:
         yield look
-        pause = pause_seconds(look, group.poll_first_seconds, group.poll_max_seconds) * random.uniform(0.9, 1.1)  # noqa: S311  jitter
+        pause = pause_seconds(look, terms.poll_first_seconds, terms.poll_max_seconds) * random.uniform(0.9, 1.1)  # noqa: S311  jitter
         if time.monotonic() + pause > end:
             return
         await asyncio.sleep(pause)

@@ -92,9 +92,15 @@ class Capabilities:
 class VpsProvider(Protocol):
     """What flows ask of a provider; each is one call there."""
 
-    capabilities: Capabilities
-    oddities: Mapping[str, int]
-    """Counts of replies that were not as expected, for an operator's eye."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, as far as is known."""
+        ...
+
+    @property
+    def oddities(self) -> Mapping[str, int]:
+        """Counts of replies that were not as expected, for an operator's eye."""
+        ...
 
     async def find_by_token(self, token: str) -> list[Server]:
         """Servers that carry exactly this token; empty is a positive answer, a failure raises."""

@@ -115,6 +115,16 @@ async def list_orders(conn: AsyncConnection, *, states: Sequence[str]) -> list[O
     )
 
 
+async def list_orders_of(conn: AsyncConnection, vps_instance_id: int, kind: Kind) -> list[Order]:
+    """All orders of one kind for one server, settled ones too, oldest first."""
+    return await _all(
+        conn,
+        f"SELECT {ORDER} FROM provider_orders o WHERE vps_instance_id = %(vps)s AND kind = %(kind)s ORDER BY id",
+        vps=vps_instance_id,
+        kind=kind,
+    )
+
+
 async def claim(conn: AsyncConnection, token: str, kind: Kind, claimed_by: str) -> Order | None:
     """Take the right to call, once: None when somebody has it or had it. Commit, then call while the claim is young.
 

@@ -50,7 +50,7 @@ def follow(
 
 async def _follow(as_of: str | None) -> None:
     async with resources() as r:
-        if as_of is not None and not r.settings.hostwinds.sandbox:
+        if as_of is not None and not r.terms.practice:
             stop(Exit.REJECTED, "--as-of is for the sandbox: outside it the clock is the clock")
         for line in await followed(r, moment(as_of)) or ["nothing changed"]:
             out.print(line, markup=False)

@@ -172,7 +172,7 @@ def retry_plan(steps: list[Step], from_step: str | None, r: Resources) -> list[s
     cost = (
         "costs nothing: the server is bought"
         if ordered
-        else f"may buy one server ({r.settings.hostwinds.monthly_cost_usd} USD a month) if none carries its token"
+        else f"may buy one server ({r.terms.monthly_cost} USD a month) if none carries its token"
     )
     return [f"keeps: {', '.join(keeps) or 'nothing'}", f"looks at: {', '.join(looks)}", cost]
 

@@ -57,8 +57,11 @@ async def _decide(token: str, decision: str, server: str | None, confirm: str | 
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:
             order = await provider_orders.get_order(conn, "server", token)
+            order = order or await provider_orders.get_order(conn, "address", token)
         if order is None:
             stop(Exit.USAGE, f"no order {token}")
+        if server and order.kind == "address":
+            stop(Exit.USAGE, f"{token} is the order of an address: one that shows is taken by itself")
         if server:
             await r.vps.get_server(server)  # NotFound: it is not in our account
         async with as_orchestrator(r.pool) as conn:

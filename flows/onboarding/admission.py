@@ -14,6 +14,7 @@ from flows.policy.mail_host import LOCAL_PART
 from flows.resources import Resources
 from flows.settings import Settings
 from flows.steps import step
+from flows.vps_terms import missing_for_an_order
 from sql import domains, email_accounts, tenants
 from sql.domains import Domain
 from sql.email_accounts import Mailbox
@@ -112,20 +113,12 @@ def pays(tenant: Tenant) -> bool:
 
 def missing_settings(settings: Settings) -> list[str]:
     """Names of the settings without which an order would end half way."""
-    group = settings.hostwinds
     needed: dict[str, object] = {
-        "hostwinds.api_key": group.api_key.get_secret_value(),
-        "hostwinds.template": group.template,
-        "hostwinds.rid": group.rid,
-        "hostwinds.location_id": group.location_id,
-        "hostwinds.environment": group.environment,
-        "hostwinds.port25_probe_hosts": group.port25_probe_hosts,
-        "hostwinds.api_key_expires_on": group.api_key_expires_on or group.sandbox,
         "ssh.worker_networks": settings.ssh.worker_networks,
         "mail.proof_receivers": settings.mail.proof_receivers,
         **certificate_settings(settings),
     }
-    return [name for name, value in needed.items() if not value]
+    return missing_for_an_order(settings) + [name for name, value in needed.items() if not value]
 
 
 def new_label() -> str:

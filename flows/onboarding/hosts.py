@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 from flows import vault
 from flows.hosts import converge, key_path, shell_on
+from flows.onboarding.addresses import further_egress
 from flows.onboarding.desired import desired_host
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host, secure_host
@@ -129,4 +130,6 @@ async def ensure_mail_server(r: Resources, run: Run) -> Outcome:
     changed = await converge(r, instance, mail_host.desired(host))
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.note_converged(conn, instance.id, host.hostname)
+    if waiting := await further_egress(r, run, instance):
+        return waiting
     return Done({"hostname": host.hostname, "changed": list(changed)})

@@ -31,7 +31,7 @@ async def ensure_server_ready(r: Resources, run: Run) -> Outcome:
     instance = await instance_of(r, run)
     provider_id = instance.provider_id or ""
     before: IPv4Address | None = None
-    async for _ in patient_looks(r.settings.hostwinds):
+    async for _ in patient_looks(r.terms):
         try:
             server = await r.vps.get_server(provider_id)
         except NotFound as error:
@@ -42,7 +42,7 @@ async def ensure_server_ready(r: Resources, run: Run) -> Outcome:
         if address and await r.ssh.banner(address, instance.ssh_port, timeout_seconds=BANNER_SECONDS):
             if address == before:
                 return await remember(r, instance, server, address)
-            await asyncio.sleep(r.settings.hostwinds.ready_rounds_apart_seconds)
+            await asyncio.sleep(r.terms.ready_rounds_apart_seconds)
             before = address
         else:
             before = None
@@ -65,11 +65,10 @@ async def remember(r: Resources, instance: Instance, server: Server, address: IP
 
 async def still_building(r: Resources, run: Run, instance: Instance) -> Outcome:
     """Not ready within this step's patience: wait on, until the window ends."""
-    group = r.settings.hostwinds
     async with as_orchestrator(r.pool) as conn:
         order = await provider_orders.get_order(conn, "server", instance.token)
     since = (order.called_at or order.created_at) if order else datetime.now(UTC)
-    window = timedelta(minutes=group.listed_window_minutes + group.active_window_minutes + group.ssh_window_minutes)
+    window = r.terms.ready_within
     if datetime.now(UTC) < since + window:
         return Waiting("provider", f"server {instance.provider_id} is still being made", timedelta(minutes=1))
     return Waiting(

@@ -53,7 +53,7 @@ async def guard(r: Resources, run: Run) -> Waiting | None:
             return None
         today = await provider_orders.orders_called_since(conn, datetime.now(UTC) - timedelta(days=1))
         newest = await provider_orders.recent_outcomes(conn, SERVER, CIRCUIT)
-    if today >= (most := r.settings.hostwinds.max_creates_per_day):
+    if today >= (most := r.terms.orders_per_day):
         return Waiting("provider", f"{today} servers were ordered in 24 hours, the limit is {most}", timedelta(hours=1))
     if circuit_open(tuple(newest)):
         return Waiting(
@@ -66,25 +66,25 @@ async def guard(r: Resources, run: Run) -> Waiting | None:
 
 async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
     """The intent, committed before anything is asked for: the same two rows on every try."""
-    group = r.settings.hostwinds
+    terms = r.terms
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.decide_alone(conn, run.tenant_id)
         instance = await vps_instances.live_instance(conn, run.tenant_id)
         if instance is None:
             token = server_token(
-                group.environment, run.tenant_id, datetime.now(UTC), secrets.token_bytes(ENTROPY_BYTES)
+                terms.environment, run.tenant_id, datetime.now(UTC), secrets.token_bytes(ENTROPY_BYTES)
             )
             instance = await vps_instances.request_instance(
                 conn,
                 tenant_id=run.tenant_id,
                 token=token,
-                region=group.location_id,
-                monthly_cost=group.monthly_cost_usd,
+                region=terms.region,
+                monthly_cost=terms.monthly_cost,
             )
         order = await provider_orders.note_intent(
             conn, tenant_id=run.tenant_id, run_id=run.id, vps_instance_id=instance.id, kind=SERVER,
-            token=instance.token, expected_amount=group.monthly_cost_usd,
-            spec={"plan": group.rid, "image": group.template, "region": group.location_id, "cycle": group.billingcycle},
+            token=instance.token, expected_amount=terms.monthly_cost,
+            spec={"plan": terms.plan, "image": terms.image, "region": terms.region, "cycle": terms.billing_cycle},
         )  # fmt: skip
     return instance, order
 
@@ -97,7 +97,7 @@ async def order_once(r: Resources, run: Run, instance: Instance, order: Order) -
         if claimed is None:
             return Waiting("provider", f"another process is ordering {order.token}", MINUTE)
         try:
-            accepted = await r.vps.create_server(spec_of(order, r.settings.hostwinds.ssh_key_names), order.token)
+            accepted = await r.vps.create_server(spec_of(order, r.terms.ssh_key_names), order.token)
         except Unavailable as error:
             await mark(r, order, OrderState.INTENDED, reason=str(error))
             return Waiting("provider", f"nothing was ordered: {error}", MINUTE)
@@ -131,9 +131,8 @@ async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) ->
         await mark(r, order, OrderState.UNCONFIRMED, reason="the process that called was killed")
     async with as_orchestrator(r.pool) as conn:
         order = await provider_orders.get_order(conn, SERVER, order.token) or order
-    window = timedelta(minutes=r.settings.hostwinds.listed_window_minutes)
-    until = (order.called_at or order.created_at) + window
-    async for _ in patient_looks(r.settings.hostwinds):
+    until = (order.called_at or order.created_at) + r.terms.listed_within
+    async for _ in patient_looks(r.terms):
         if found := await r.vps.find_by_token(order.token):
             return await adopt(r, run, instance, order, found)
         if datetime.now(UTC) >= until:

@@ -28,7 +28,7 @@ async def test_the_trial_covers_every_tenant_table_of_both_targets(each_database
             "SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
             " WHERE a.attname = 'tenant_id' AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
         ).fetchone()
-    assert row == (45,)
+    assert row == (46,)
 
 
 async def test_analytics_alone_is_isolated_too(empty_database: str) -> None:

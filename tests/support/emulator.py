@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox.hostwinds.admin import Admin
+from sandbox.hostwinds.config import EmulatorConfig
 from tests.support.provider import Played, played_provider
 
 BUILDING_SECONDS = 36_000.0
@@ -121,8 +122,8 @@ class Emulated:
 
 
 @contextmanager
-def emulated_provider() -> Iterator[Emulated]:
-    with played_provider() as played:
+def emulated_provider(config: EmulatorConfig | None = None) -> Iterator[Emulated]:
+    with played_provider(config=config) as played:
         played.admin.profile("instant", active_after=BUILDING_SECONDS)
         gate = Gate(played.provider.front.address)
         yield Emulated(played, gate)

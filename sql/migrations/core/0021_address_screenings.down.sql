@@ -1,0 +1,2 @@
+DROP INDEX domain_ip_assignments_one_active;
+DROP TABLE address_screenings;
