@@ -36,9 +36,11 @@ class Flight:
     question: Question
     deadline: float
     waiters: list[Waiter] = field(default_factory=list[Waiter])
+    result: Message | Silence | None = None
 
     def land(self, result: Message | Silence) -> None:
-        """Tell everybody."""
+        """Tell everybody, those too who come before the flight is off the list."""
+        self.result = result
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(result)
@@ -162,6 +164,8 @@ class Server:
                     del self._flights[question.wire]
 
     async def _wait(self, flight: Flight) -> Message | Silence:
+        if flight.result is not None:
+            return flight.result
         waiter: Waiter = asyncio.get_running_loop().create_future()
         flight.waiters.append(waiter)
         return await waiter
