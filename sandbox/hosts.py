@@ -208,8 +208,7 @@ class NspawnHosts:
                 _kill(process)
         self._kill_strays(name)
         if keeper is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(keeper.pid, os.WNOHANG)
+            keeper.reap()
 
     def _kill_strays(self, name: str) -> None:
         """Kill what still lives in the host's namespace: a keeper that died early leaves its host behind."""

@@ -39,6 +39,11 @@ class Process:
         fields = _stat_fields(self.pid)
         return fields is not None and fields[0] != "Z" and int(fields[START_TIME_FIELD - 3]) == self.started
 
+    def reap(self) -> None:
+        """Let go of its number, if it was a child of ours that has ended; nobody waits for it else."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+
 
 def process(pid: int) -> Process | None:
     """Look up a running process; None when there is none of that number."""

@@ -82,3 +82,4 @@ def _end(ending: Process) -> None:
         deadline = time.monotonic() + END_LIMIT_SECONDS
         while ending.alive() and time.monotonic() < deadline:
             threading.Event().wait(0.01)
+    ending.reap()

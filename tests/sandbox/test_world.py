@@ -1,18 +1,21 @@
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.state import State
+from sandbox.state import State, children
 from sandbox.world import NotUp, World
 from tests.support.leftovers import leftovers
 
 pytestmark = pytest.mark.sandbox
-NAME = "passing"
+CHOSEN = os.environ.get("PENGUINMAILS_SANDBOX__WORLD")
+NAME = f"{CHOSEN}p" if CHOSEN else "passing"
 
 
 def quiet(_: str) -> None:
@@ -63,6 +66,21 @@ def test_the_next_up_removes_what_a_killed_one_left(nothing_there: None, reached
     world.dns_update("acme.example", replace=[("www", "A", ["198.51.100.9"])])
     world.down(say=quiet)
     assert leftovers(NAME) == []
+
+
+def test_a_process_that_raises_worlds_keeps_nothing_of_them(nothing_there: None) -> None:
+    def held() -> tuple[list[str], int, list[int]]:
+        return (
+            sorted(path.name for path in Path("/proc/self/fd").iterdir()),
+            threading.active_count(),
+            children(os.getpid()),
+        )
+
+    World.up(NAME, say=quiet).down(say=quiet)  # libraries open what they keep
+    before = held()
+    for _ in range(2):
+        World.up(NAME, say=quiet).down(say=quiet)
+    assert held() == before
 
 
 def test_a_second_up_finds_the_first(world: World) -> None:
