@@ -82,6 +82,11 @@ def test_what_is_no_return_path_of_ours_is_left_alone(address: str) -> None:
     assert standing(address) is Standing.OTHER
 
 
+def test_a_path_is_of_its_own_domain_even_where_two_share_a_key() -> None:
+    shared = {"acme.example": (OURS,), "beta.example": (OURS,)}
+    assert read(PATH.replace("acme", "beta"), shared, TODAY).standing is Standing.FORGED
+
+
 def test_a_retired_key_is_still_read() -> None:
     assert standing(return_path(OLD, domain="acme.example", reference=1, sent_on=TODAY)) is Standing.GENUINE
 
