@@ -35,9 +35,9 @@ bench: $(READY)
 serve: $(READY)
 	$(BIN)/python -m flows serve
 
-# Ten demos in a row, and nothing may stay: make leaks ROUNDS=3 for fewer.
+# Ten demos in a row, and nothing may stay: make leaks ROUNDS=3 for fewer, PLAY=world for a world alone.
 leaks: $(READY) prerequisites
-	$(BIN)/python -m tests.leaks $(ROUNDS)
+	ROUNDS=$(ROUNDS) PLAY=$(PLAY) $(BIN)/python -m tests.leaks
 
 mutants: $(READY) prerequisites
 	$(BIN)/python tests/mutants.py $(MUTANT)
