@@ -21,7 +21,7 @@ from tests.test_layout import deployments
 
 LOOKS_ONLY = {
     "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list",
-    "people list", "staff list", "backups", "jobs list", "jobs inspect", "dns records", "dns plan", "proof write", "proof verify", "listings", "blocklists list",
+    "certificates list", "people list", "staff list", "backups", "jobs list", "jobs inspect", "dns records", "dns plan", "proof write", "proof verify", "listings", "blocklists list",
     "blocklists test", "payments list",
     "subscriptions list", "alerts list", "notices list",
 }  # fmt: skip
