@@ -112,7 +112,7 @@ async def test_a_host_that_applies_half_is_told_and_the_rest_follows_later(host:
 
 async def test_a_refusal_after_a_first_change_is_half_a_publication_too(host: Lexicon, powerdns: PowerDns) -> None:
     powerdns.answers = [200, 422]
-    with pytest.raises(Unconfirmed, match="1 of 2 record sets are published; then: .* HTTP 422"):
+    with pytest.raises(Unconfirmed, match=r"1 of 2 record sets are published; then: .* HTTP 422"):
         await host.publish([change("one", "1", expected=()), change("two", "2", expected=())])
 
 
