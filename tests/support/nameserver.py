@@ -156,13 +156,23 @@ class Datagrams(asyncio.DatagramProtocol):
             self.transport.sendto(answer, addr)
 
 
+def free_port() -> int:
+    """A port that nobody has, neither for datagrams nor for streams."""
+    while True:
+        with socket.socket() as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            stream.bind(("127.0.0.1", 0))
+            try:
+                datagrams.bind(stream.getsockname())
+            except OSError:
+                continue
+            return int(stream.getsockname()[1])
+
+
 @asynccontextmanager
 async def serving(servers: dict[str, NameServer]) -> AsyncIterator[int]:
     """Serve each loopback address with its server, all on one port, which is given."""
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     running: list[asyncio.BaseTransport | asyncio.Server] = []
     for address, server in servers.items():
         transport, _ = await loop.create_datagram_endpoint(lambda s=server: Datagrams(s), local_addr=(address, port))
