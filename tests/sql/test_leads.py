@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sql.leads import BadHeading, Reject, find_lead, import_leads, read_rows
+from sql.leads import DROP_ADDRESSES, DROP_DOMAINS, BadHeading, Reject, find_lead, import_leads, read_rows
 from sql.session import as_orchestrator, as_tenant
 from tests.support.postgres import TenantRow, add_tenant
 
@@ -137,6 +137,39 @@ async def test_ten_thousand_lines_with_a_tenth_rubbish(pool, tenant) -> None:
     result = await imported(pool, tenant, *lines)
     assert (result.added, len(result.rejects)) == (9_000, 1_000)
     assert await count(pool) == 9_000
+
+
+async def test_what_copy_would_misread_arrives_as_it_stands(pool, tenant) -> None:
+    awkward = ["back\\slash", "\\N", "\\.", "tab\there", "a\rb", "ü€𝄞"]
+    await imported(pool, tenant, *(f"n{n}@acme.example,{text},,,{text}" for n, text in enumerate(awkward)),
+                   heading="email,first_name,last_name,company,colour")  # fmt: skip
+    async with as_tenant(pool, tenant.uuid) as conn:
+        leads = [await find_lead(conn, tenant_id=tenant.pk, email=f"n{n}@acme.example") for n in range(len(awkward))]
+    assert [(lead.first_name, lead.metadata["colour"], lead.last_name) for lead in leads if lead] == [
+        (text, text, None) for text in awkward
+    ]
+
+
+async def test_chunks_add_up_and_a_lead_of_an_earlier_chunk_is_known(pool, tenant) -> None:
+    lines = [f"n{n % 25_000}@acme.example,,,," if n % 100 else "rubbish" for n in range(50_000)]
+    result = await imported(pool, tenant, *lines)
+    assert (result.read, result.added, result.known, len(result.rejects)) == (50_000, 24_750, 24_750, 500)
+    assert await count(pool) == 24_750
+    assert result.rejects[-1].line == 49_902
+
+
+async def test_many_suppressed_domains_cost_no_comparison_of_each_pair(pool, tenant) -> None:
+    async with as_tenant(pool, tenant.uuid) as conn:
+        await conn.execute(
+            "INSERT INTO suppressions (tenant_id, scope, value, reason)"
+            " SELECT %s, s, 'd' || n || '.example', 'manual' FROM generate_series(1, 2000) n,"
+            " unnest(ARRAY['domain', 'address']) s",
+            [tenant.pk],
+        )
+        await conn.execute("CREATE TEMPORARY TABLE incoming_leads (email text)")
+        for statement in (DROP_ADDRESSES, DROP_DOMAINS):
+            plan = await (await conn.execute("EXPLAIN " + statement, [tenant.pk])).fetchall()
+            assert "Join Filter" not in "".join(str(row[0]) for row in plan), plan
 
 
 @given(st.lists(st.text()))
