@@ -47,8 +47,11 @@ async def ensure_issued(
 
 
 def is_good(pem: str, hosts: Mapping[str, IPv4Address]) -> bool:
-    """Whether it names exactly these hosts and is not about to end."""
-    facts = certificate_facts(pem.encode())
+    """Whether it names exactly these hosts and is not about to end; what cannot be read is as good as none."""
+    try:
+        facts = certificate_facts(pem.encode())
+    except Rejected:
+        return False
     return serves(facts.names, facts.not_before, facts.not_after, wanted=hosts, now=datetime.now(UTC))
 
 

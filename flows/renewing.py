@@ -21,7 +21,7 @@ from flows.outcomes import Waiting
 from flows.policy import mail_host
 from flows.redact import redactor
 from flows.resources import Resources, resources
-from providers.errors import ProviderError, Rejected
+from providers.errors import Rejected, Unavailable, Unconfirmed
 from providers.keys import certificate_facts
 from sql import alerts, certificates, smtp_ip_addresses, tenants
 from sql.session import Contended, as_orchestrator
@@ -60,14 +60,22 @@ async def look_after(r: Resources, instance: Instance) -> str:
     """Renew one server's certificate, or write down when to try again and why."""
     try:
         outcome = await renewed(r, instance)
-    except (ProviderError, Contended) as error:
-        pause = FOR_A_PERSON if isinstance(error, Rejected) else PAUSE
-        outcome = Waiting("operator" if pause is FOR_A_PERSON else "provider", redactor.clean(str(error)), pause)
+    except Exception as error:  # noqa: BLE001  one host's trouble must not keep the others' certificates from renewal
+        log.warning("host=%s certificate error=%s", instance.token, type(error).__name__)
+        outcome = waiting_after(error)
     if isinstance(outcome, Waiting):
         await put_off(r, instance, outcome)
         return f"{instance.token} waiting_for_{outcome.reason}: {outcome.detail}"
     await all_clear(r, instance)
     return f"{instance.token} {outcome}"
+
+
+def waiting_after(error: Exception) -> Waiting:
+    """What an error means for the next look: soon again where it may pass, else when somebody has mended it."""
+    sentence = redactor.clean(f"{type(error).__name__}: {error}")
+    if isinstance(error, (Unavailable, Unconfirmed, Contended)):
+        return Waiting("provider", sentence, PAUSE)
+    return Waiting("operator", sentence, FOR_A_PERSON)
 
 
 async def renewed(r: Resources, instance: Instance) -> str | Waiting:
@@ -84,14 +92,14 @@ async def renewed(r: Resources, instance: Instance) -> str | Waiting:
     hostname = instance.hostname or next(iter(hosts))
     changed = await converge(r, instance, mail_host.certificate_alone(hostname, issued))
     await note_shown(r, instance, issued)
-    ends_at = certificate_facts(issued.encode()).not_after
+    ends_at = end_of(issued)
     word = "renewed" if issued != before else "shown" if changed else "good"
     return f"{word}, ends {ends_at:%Y-%m-%d %H:%M} UTC"
 
 
 async def put_off(r: Resources, instance: Instance, waiting: Waiting) -> None:
     """Look again later, and tell staff; the alert counts up while it lasts."""
-    ends_at = certificate_facts(str(instance.configuration[CERTIFICATE]).encode()).not_after
+    ends_at = end_of(str(instance.configuration[CERTIFICATE]))
     async with as_orchestrator(r.pool) as conn:
         await certificates.put_off(conn, instance.id, waiting.look_again_in or FOR_A_PERSON)
         tenant = await tenants.get_tenant_by_id(conn, instance.tenant_id)
@@ -102,6 +110,14 @@ async def put_off(r: Resources, instance: Instance, waiting: Waiting) -> None:
             message=f"it ends {ends_at:%Y-%m-%d %H:%M} UTC; {waiting.detail}", severity=severity(ends_at),
             tenant_id=tenant.tenant_id if tenant else None, details={"waiting_for": waiting.reason},
         )  # fmt: skip
+
+
+def end_of(pem: str) -> datetime:
+    """When it ends; one that cannot be read is over."""
+    try:
+        return certificate_facts(pem.encode()).not_after
+    except Rejected:
+        return datetime.now(UTC)
 
 
 async def all_clear(r: Resources, instance: Instance) -> None:
