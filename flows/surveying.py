@@ -1,7 +1,6 @@
 """What any domain publishes for mail, asked of a resolver; nothing has to be known of the domain beforehand."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 from flows.policy import survey as judge
@@ -24,7 +23,7 @@ async def survey(
     """A verdict on each thing that receivers look at; `ips` are addresses that are to pass SPF."""
     inquiry = resolver.inquiry(QUESTIONS, seconds=SECONDS)
     domain = same_form(domain)
-    verdicts = [
+    return [
         *await of_exchanges(inquiry, domain),
         *await of_spf(inquiry, domain, ips),
         *[await of_selector(inquiry, domain, selector) for selector in selectors],
@@ -32,7 +31,6 @@ async def survey(
         await of_text(inquiry, "mta-sts", f"_mta-sts.{domain}", judge.STS),
         await of_text(inquiry, "tls-rpt", f"_smtp._tls.{domain}", judge.TLSRPT),
     ]
-    return [replace(verdict, found=shown(verdict.found), fix=plain(verdict.fix)) for verdict in verdicts]
 
 
 async def of_exchanges(inquiry: Inquiry, domain: str) -> list[Verdict]:
@@ -73,7 +71,7 @@ async def of_spf(inquiry: Inquiry, domain: str, ips: Sequence[IPv4Address]) -> l
     if unknown := judge.known("spf", answer.outcome, domain):
         return [told(unknown, answer)]
     stranger = await check_host(judge.STRANGER, domain, inquiry.ask)
-    senders = [judge.judge_sender(await check_host(ip, domain, inquiry.ask)) for ip in ips]
+    senders = [told(judge.judge_sender(await check_host(ip, domain, inquiry.ask)), answer) for ip in ips]
     return [told(judge.judge_spf(spf_texts(answer.values), stranger), answer), *senders]
 
 
@@ -116,8 +114,10 @@ async def of_text(inquiry: Inquiry, subject: str, name: str, version: str) -> Ve
 
 
 def told(verdict: Verdict, answer: Answer) -> Verdict:
-    """The verdict with the answer that it rests on."""
-    said = " | ".join(shown(answer.values)) or answer.outcome
-    return replace(
-        verdict, evidence=(Evidence(answer.server, verdict.subject, said, answer.asked_at, answer.ttl_seconds),)
-    )
+    """The verdict with the answer that it rests on, and what strangers wrote made harmless."""
+    said = " | ".join(shown(answer.values)) or answer.outcome.value
+    evidence = Evidence(answer.server, verdict.subject, said, answer.asked_at, answer.ttl_seconds)
+    return Verdict(
+        verdict.subject, verdict.truth, verdict.reason, verdict.expected, shown(verdict.found), plain(verdict.fix),
+        (evidence,), verdict.warnings,
+    )  # fmt: skip

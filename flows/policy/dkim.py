@@ -30,6 +30,7 @@ class DkimRecord:
     selector: str
     algorithm: str
     public_b64: str
+    gates: bool = True  # False: its record stands, or is to stand, but decides nothing: a key that comes or goes
 
     @property
     def text(self) -> str:

@@ -11,10 +11,11 @@ MOST_LINE: Final = 3000
 
 def shown(values: Iterable[str]) -> tuple[str, ...]:
     """Values that strangers published as they may be stored and printed: at most eight, each of bounded length."""
-    return tuple(plain(value) for value in islice(values, MOST_VALUES))
+    return tuple([plain(value) for value in islice(values, MOST_VALUES)])
 
 
 def plain(text: str, most: int = MOST_TEXT) -> str:
     """The text without anything that a database or a terminal would take amiss."""
-    text = text if len(text) <= most else f"{text[:most]}…"
+    if len(text) > most:
+        text = f"{text[:most]}…"
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

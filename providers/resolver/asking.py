@@ -54,7 +54,7 @@ class Resolver:
         while True:
             if (target := on_wire(name)) is None:
                 return behind(aliases, unheard(Outcome.BROKEN, servers[0], "BADNAME"))
-            reply = await self._ask_any(Question(*target, kind, checking_disabled=checking_disabled), servers)
+            reply = await self._ask_any(Question.about(*target, kind, checking_disabled=checking_disabled), servers)
             answer = behind(aliases, reply.answer) if aliases else reply.answer
             if not reply.follow or answer.outcome is Outcome.BROKEN:
                 return answer
@@ -81,7 +81,7 @@ class Resolver:
         if found.outcome is not Outcome.FOUND or not found.servers:
             outcome = Outcome.BROKEN if found.outcome.settled else found.outcome
             return (behind(aliases, unheard(outcome, self._servers[0], "NO-AUTHORITIES")),)
-        question = Question(*target, rtype, recursive=False)
+        question = Question.about(*target, rtype, recursive=False)
         replies = await asyncio.gather(*(self._ask_authority(question, *server) for server in found.servers))
         answers: list[Answer] = []
         followed: set[str] = set()
@@ -105,7 +105,7 @@ class Resolver:
         target = on_wire(name)
         at = target[0] if target else None
         while at is not None and (target := on_wire(at)) is not None:
-            reply = await self._ask_any(Question(*target, rtype_of("NS")), self._servers)
+            reply = await self._ask_any(Question.about(*target, rtype_of("NS")), self._servers)
             answer = reply.answer
             if not answer.outcome.settled:
                 return "", (), answer.outcome
@@ -126,17 +126,25 @@ class Resolver:
 
     async def _ask_any(self, question: Question, servers: tuple[str, ...]) -> Reply:
         """Ask server after server until one settles it; only silence is asked again."""
-        silent, last = list(servers), None
-        for _ in range(self._tries):
-            for server in tuple(silent):
+        first = await self._ask_once(question, servers[0])
+        if first.answer.outcome.settled:
+            return first
+        return await self._ask_on(question, servers, first)
+
+    async def _ask_on(self, question: Question, servers: tuple[str, ...], last: Reply) -> Reply:
+        """Go on after the first server's first try came to nothing."""
+        silent = list(servers[0 if last.answer.outcome is Outcome.TIMEOUT else 1 :])
+        rounds = [servers[1:], *([None] * (self._tries - 1))]
+        for given in rounds:
+            for server in given if given is not None else tuple(silent):
                 reply = await self._ask_once(question, server)
                 if reply.answer.outcome.settled:
                     return reply
                 if reply.answer.outcome is not Outcome.TIMEOUT:
                     silent.remove(server)
-                if last is None or last.answer.outcome is Outcome.TIMEOUT:
+                if last.answer.outcome is Outcome.TIMEOUT:
                     last = reply  # what a server said tells more than another one's silence
-        return last or Reply(unheard(Outcome.TIMEOUT, servers[0], "TIMEOUT"))
+        return last
 
     async def _ask_once(self, question: Question, server: str) -> Reply:
         asked_at = datetime.now(UTC)

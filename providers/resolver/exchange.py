@@ -38,6 +38,12 @@ class Flight:
     waiters: list[Waiter] = field(default_factory=list[Waiter])
     result: Message | Silence | None = None
 
+    def arrival(self) -> Waiter:
+        """What to wait for; a cancelled waiter disturbs nobody else."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        return waiter
+
     def land(self, result: Message | Silence) -> None:
         """Tell everybody, those too who come before the flight is off the list."""
         self.result = result
@@ -146,29 +152,43 @@ class Server:
     async def ask(self, question: Question) -> Message | Silence:
         """The server's message, or why there is none."""
         flight = self._flights.get(question.wire)
-        if flight is not None:
-            return await self._wait(flight)
-        async with self._share, self._room:
+        if flight is None:
+            if self._share.locked() or self._room.locked():
+                return await self._ask_in_turn(question)
+            # Nobody is in front of us: both are had at once.
+            await self._share.acquire()
+            await self._room.acquire()
+            return await self._fly(question)
+        return flight.result or await flight.arrival()
+
+    async def _ask_in_turn(self, question: Question) -> Message | Silence:
+        await self._share.acquire()
+        try:
+            await self._room.acquire()
+        except BaseException:
+            self._share.release()
+            raise
+        return await self._fly(question)
+
+    async def _fly(self, question: Question) -> Message | Silence:
+        """Send the question off, unless it has left while we stood in the queue; gives both places back."""
+        try:
             flight = self._flights.get(question.wire)
-            if flight is not None:  # somebody was faster while we stood in the queue
-                return await self._wait(flight)
+            if flight is not None:
+                return flight.result or await flight.arrival()
             try:
                 flight = self._open_lane().send(question)
             except OSError:
                 return UNREACHABLE
             self._flights[question.wire] = flight
             try:
-                return await self._wait(flight)
+                return await flight.arrival()
             finally:
                 if self._flights.get(question.wire) is flight:
                     del self._flights[question.wire]
-
-    async def _wait(self, flight: Flight) -> Message | Silence:
-        if flight.result is not None:
-            return flight.result
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        flight.waiters.append(waiter)
-        return await waiter
+        finally:
+            self._room.release()
+            self._share.release()
 
     def _open_lane(self) -> Lane:
         lane = self._lane

@@ -21,7 +21,7 @@ class Inquiry(Resolver):
         self.most = most
         self.asked = 0
         self._until = monotonic() + seconds
-        self._known: dict[tuple[Question, tuple[str, ...]], asyncio.Future[Reply]] = {}
+        self._known: dict[tuple[bytes, tuple[str, ...]], asyncio.Future[Reply]] = {}
         self._silences: Counter[str] = Counter()
         self._zones: dict[str, tuple[str, ...]] = {}
 
@@ -40,7 +40,7 @@ class Inquiry(Resolver):
         while True:
             if (target := on_wire(name)) is None:
                 return behind(aliases, unheard(Outcome.BROKEN, self._servers[0], "BADNAME"))
-            reply = await self._ask_nearest(Question(*target, kind, recursive=False), turn)
+            reply = await self._ask_nearest(Question.about(*target, kind, recursive=False), turn)
             answer = behind(aliases, reply.answer) if aliases else reply.answer
             if not reply.follow or answer.outcome is Outcome.BROKEN:
                 return answer
@@ -72,9 +72,9 @@ class Inquiry(Resolver):
         return reply
 
     async def _ask_any(self, question: Question, servers: tuple[str, ...]) -> Reply:
-        key = (question, servers)
+        key = (question.wire, servers)
         if (known := self._known.get(key)) is not None:
-            return await asyncio.shield(known)
+            return known.result() if known.done() else await asyncio.shield(known)
         known = self._known[key] = asyncio.get_running_loop().create_future()
         try:
             reply = await super()._ask_any(question, servers)

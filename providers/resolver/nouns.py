@@ -1,12 +1,12 @@
 """What is asked of name servers, and what is made of their words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
 
 CLASS_IN = b"\x00\x01"
 RD, CD = 0x0100, 0x0010
+ONE_QUESTION = b"\x00\x01\x00\x00\x00\x00\x00\x01"  # and one additional record
 # No option, 1232 bytes of UDP payload (larger answers come over TCP instead of in fragments), no DNSSEC records wanted.
 EDNS = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
     @property
     def settled(self) -> bool:
         """Whether this says something about the record, and not about the server."""
-        return self in {Outcome.FOUND, Outcome.ABSENT}
+        return self is Outcome.FOUND or self is Outcome.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +53,24 @@ class Authorities:
     outcome: Outcome
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
-    """One name and type as it goes on the wire; `name` is absolute and in lower case, `encoded` its wire form."""
+    """One name and type as it goes on the wire; two are the same when their wire is. `name` is in lower case."""
 
-    name: str
-    encoded: bytes
-    rtype: int
-    recursive: bool = True
-    checking_disabled: bool = False  # RFC 4035 section 3.2.2
+    name: str = field(compare=False)  # absolute
+    rtype: int = field(compare=False)
+    recursive: bool = field(compare=False)
+    section: bytes = field(compare=False)  # the question section alone, which an answer has to repeat
+    wire: bytes  # the message without its id
 
-    @cached_property
-    def wire(self) -> bytes:
-        """The message without its id."""
-        flags = (RD if self.recursive else 0) | (CD if self.checking_disabled else 0)
-        return flags.to_bytes(2) + b"\x00\x01\x00\x00\x00\x00\x00\x01" + self.section + EDNS
-
-    @cached_property
-    def section(self) -> bytes:
-        """The question section alone, which an answer has to repeat."""
-        return self.encoded + self.rtype.to_bytes(2) + CLASS_IN
+    @classmethod
+    def about(
+        cls, name: str, encoded: bytes, rtype: int, *, recursive: bool = True, checking_disabled: bool = False
+    ) -> "Question":
+        """The question for a name with its wire form; `checking_disabled` as in RFC 4035 section 3.2.2."""
+        flags = (RD if recursive else 0) | (CD if checking_disabled else 0)
+        section = encoded + rtype.to_bytes(2) + CLASS_IN
+        return cls(name, rtype, recursive, section, flags.to_bytes(2) + ONE_QUESTION + section + EDNS)
 
 
 @dataclass(frozen=True, slots=True)

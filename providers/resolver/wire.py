@@ -33,6 +33,7 @@ PLAIN: Final = re.compile(rb"[A-Za-z0-9_*/+=~:-]+")
 PLAIN_NAME: Final = re.compile(r"(?:[A-Za-z0-9_*/+=~:-]{1,63}\.)*[A-Za-z0-9_*/+=~:-]{1,63}\.?")
 NAMED: Final = frozenset({NS, CNAME, PTR})
 KEPT: Final = frozenset({NS, SOA})
+LENGTHS: Final = tuple(bytes((length,)) for length in range(MAX_LABEL + 1))
 SINGLE: Final = frozenset({CNAME, SOA})
 
 
@@ -46,7 +47,7 @@ def encoded(name: str) -> bytes | None:
     if not PLAIN_NAME.fullmatch(name):
         return None
     labels = name.lower().removesuffix(".").encode().split(b".")
-    wire = b"".join(len(label).to_bytes() + label for label in labels) + b"\x00"
+    wire = b"".join([LENGTHS[len(label)] + label for label in labels]) + b"\x00"
     return wire if len(wire) <= MAX_NAME else None
 
 

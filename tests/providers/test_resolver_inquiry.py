@@ -67,9 +67,9 @@ async def test_who_asks_while_the_answer_is_being_handed_out_gets_it_too() -> No
     """The first asker has its answer but has not run yet; nothing is under way any more, and nothing may be lost."""
     async with serving({"127.0.0.1": Slow()}) as port:
         server = Server("127.0.0.1", port, 5, 16, asyncio.Semaphore(16))
-        question = Question("acme.example.", b"\4acme\7example\0", 16)
+        question = Question.about("acme.example.", b"\4acme\7example\0", 16)
         first = asyncio.create_task(server.ask(question))
-        while not server._flights:
+        while not server._flights:  # noqa: ASYNC110  one turn of the loop
             await asyncio.sleep(0)
         answer = Silence(Outcome.BROKEN, "SAID")
         server._flights[question.wire].land(answer)

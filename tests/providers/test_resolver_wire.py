@@ -28,7 +28,7 @@ TYPES = ("A", "TXT", "MX", "NS", "CNAME", "PTR", "SOA", "AAAA", "SRV", "CAA", "D
 def asked(name: str, rtype: str) -> Question:
     encoded = library.name_on_wire(name)
     assert encoded is not None
-    return Question(*encoded, library.rtype_of(rtype))
+    return Question.about(*encoded, library.rtype_of(rtype))
 
 
 def name(rng: random.Random) -> str:
@@ -191,7 +191,9 @@ def test_a_question_is_written_as_the_library_writes_it(rtype, disabled, recursi
     theirs = dns.message.make_query("acme.example.", rtype, use_edns=0, payload=1232, flags=flags).to_wire()
     encoded = wire.encoded("acme.example.")
     assert encoded is not None
-    ours = Question("acme.example.", encoded, library.rtype_of(rtype), recursive, disabled).wire
+    ours = Question.about(
+        "acme.example.", encoded, library.rtype_of(rtype), recursive=recursive, checking_disabled=disabled
+    ).wire
     assert ours == theirs[2:]
 
 

@@ -1,7 +1,7 @@
 """DNS records of a domain: what should stand, how ours gets there without harm, and whether it does."""
 
 from flows.policy.dkim import DkimRecord
-from flows.policy.records.expected import expected_records, required
+from flows.policy.records.expected import dated_key, expected_records, required
 from flows.policy.records.hints import Hint, delegation_hint, hint, suspects
 from flows.policy.records.judging import judge, judge_dnssec
 from flows.policy.records.looks import Looked, is_settled, looked
@@ -40,6 +40,7 @@ __all__ = [
     "RecordSet",
     "Stray",
     "as_json",
+    "dated_key",
     "delegation_hint",
     "entries",
     "expected_records",

@@ -125,10 +125,17 @@ def dkim(plan: DomainPlan) -> Iterator[ExpectedRecord]:
     )
 
 
+def dated_key(domain: str, key: DkimRecord, ttl_seconds: int = 300) -> ExpectedRecord:
+    """The TXT record of a key at its dated selector, by itself."""
+    named = key_record(key, f"{key.selector}._domainkey.{domain}", Holder.TENANT)
+    return replace(named, ttl=ttl_seconds)
+
+
 def key_record(key: DkimRecord, name: str, holder: Holder) -> ExpectedRecord:
     """The TXT record of one key."""
     kind = "dkim-rsa" if key.algorithm == "rsa" else "dkim-ed"
-    return record(f"{kind}:{key.selector}", name, "TXT", key.text, holder=holder)
+    need = Need.REQUIRED if key.gates else Need.CONDITIONAL
+    return record(f"{kind}:{key.selector}", name, "TXT", key.text, holder=holder, need=need)
 
 
 def dmarc(plan: DomainPlan) -> Iterator[ExpectedRecord]:

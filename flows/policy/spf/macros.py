@@ -52,6 +52,8 @@ def letters(message: Message, domain: str) -> dict[str, str]:
 
 async def expand(text: str, message: Message, domain: str, validated: Callable[[], Awaitable[str]]) -> str:
     """A macro string with everything filled in; `validated` gives the value of `p` when it is asked for."""
+    if "%" not in text:
+        return text
     values = letters(message, domain)
     pieces: list[str] = []
     at = 0

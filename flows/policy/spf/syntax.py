@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
@@ -72,6 +73,7 @@ def spf_texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(value for value in values if VERSION.match(value))
 
 
+@lru_cache(maxsize=1024)  # one evaluation reads a record several times, and many domains include the same ones
 def parse_spf(text: str) -> SpfRecord:
     """The terms of a record; SpfSyntax names the first that is wrong."""
     if not VERSION.match(text):
@@ -103,6 +105,7 @@ def add_modifier(modifiers: dict[str, str], term: str) -> None:
     modifiers[name] = domain_spec(value, term)
 
 
+@lru_cache(maxsize=4096)
 def directive(term: str, qualifier: str, name: str, rest: str | None) -> Directive:
     """One mechanism; `rest` begins with the colon or slash after its name."""
     name, qualifier, rest = name.lower(), qualifier or "+", rest or ""

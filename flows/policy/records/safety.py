@@ -1,0 +1,84 @@
+"""The last look before a publication: what no plan may do to a tenant's zone, however it came about."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from flows.policy.dmarc import DmarcRecord, DmarcSyntax, dmarc_texts, inherited, parse_dmarc
+from flows.policy.records.publication import Change
+from flows.policy.spf import SpfSyntax, own_terms, parse_spf, spf_texts
+
+MOST_REPLACED: Final = 0.30  # of the record sets that the plan has looked at
+ALWAYS_ALLOWED: Final = 2  # sets: of a small plan one is much
+STRICTNESS: Final = {"+": 0, "?": 1, "~": 2, "-": 3}
+
+
+def refusal(changes: Sequence[Change], looked_at: int) -> str | None:
+    """Why the publication must not go out by itself; None when it may. `looked_at`: record sets, kept ones included."""
+    for change in changes:
+        if why := weakens(change):
+            return f"{change.name} {change.rtype}: {why}"
+    replaced = [change for change in changes if set(change.before) - set(change.values)]
+    if len(replaced) > max(ALWAYS_ALLOWED, MOST_REPLACED * looked_at):
+        names = ", ".join(change.name for change in replaced[:3])
+        return f"{len(replaced)} of {looked_at} record sets would be replaced ({names} …), more than 30 %"
+    return None
+
+
+def weakens(change: Change) -> str | None:
+    """What the change would make laxer than what stands there."""
+    if change.rtype != "TXT":
+        return None
+    return weaker_dmarc(change.before, change.values) or weaker_spf(change.before, change.values)
+
+
+def weaker_dmarc(before: Sequence[str], after: Sequence[str]) -> str | None:
+    """A policy, a policy for subdomains or an alignment that would be laxer, or a record that would be gone."""
+    texts = dmarc_texts(before)
+    if len(texts) != 1:
+        return None
+    try:
+        have = parse_dmarc(texts[0])
+    except DmarcSyntax:
+        return None
+    left = dmarc_texts(after)
+    if len(left) != 1:
+        return "the DMARC record would be gone or doubled"
+    try:
+        want = parse_dmarc(left[0])
+    except DmarcSyntax as error:
+        return f"the DMARC record would be void: {error}"
+    if want.effective.rank < have.effective.rank or below(want, have) or laxer(want, have):
+        return f"the DMARC policy would be weaker than {texts[0]}"
+    return None
+
+
+def below(want: DmarcRecord, have: DmarcRecord) -> bool:
+    """Whether names below the domain would be worse protected."""
+    return any(
+        (theirs or inherited(want, tag)).rank < (ours or inherited(have, tag)).rank
+        for tag, theirs, ours in (("sp", want.subdomains, have.subdomains), ("np", want.nonexistent, have.nonexistent))
+    )
+
+
+def laxer(want: DmarcRecord, have: DmarcRecord) -> bool:
+    """Whether an alignment would no longer be strict."""
+    return (have.strict_dkim and not want.strict_dkim) or (have.strict_spf and not want.strict_spf)
+
+
+def weaker_spf(before: Sequence[str], after: Sequence[str]) -> str | None:
+    """A laxer end, a sender of the tenant's that would be lost, or a second record."""
+    texts = spf_texts(before)
+    if len(texts) != 1:
+        return None
+    left = spf_texts(after)
+    if len(left) != 1:
+        return "the SPF record would be gone or doubled"
+    try:
+        have, want = parse_spf(texts[0]), parse_spf(left[0])
+    except SpfSyntax:
+        return None
+    if lost := set(own_terms(texts[0])) - set(own_terms(left[0])):
+        return f"the SPF record would lose {min(lost)}"
+    if have.final and (want.final is None or STRICTNESS[want.final.qualifier] < STRICTNESS[have.final.qualifier]):
+        return f"the SPF record would end laxer than in {have.final.qualifier}all"
+    return None
