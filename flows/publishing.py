@@ -19,6 +19,7 @@ from flows.policy.records import (
     entries,
     publication,
 )
+from flows.policy.records.safety import refusal
 from flows.policy.spf import SpfOutcome, SpfResult
 from flows.resources import Resources
 from providers.dns_host import DnsHost, RecordChange, Rfc2136
@@ -146,9 +147,14 @@ def ours_before(domain: Domain, record: ExpectedRecord) -> list[str]:
 
 
 async def carry_out(r: Resources, plan: Plan, *, actor: str, flow_run_id: UUID | None = None) -> None:
-    """Write down what stands there and what will, then publish; Changed when a set is no longer what was read."""
+    """Write down what stands there and what will, then publish; Changed when a set is no longer what was read.
+
+    Rejected for a plan that would replace much of the zone or weaken what is stricter, however it came about.
+    """
     if not plan.changes:
         return
+    if why := refusal(plan.changes, len(plan.decisions)):
+        raise Rejected("dns_host", "publish", why)
     sets = [
         {"name": c.name, "type": c.rtype, "ttl": c.ttl, "before": list(c.before), "after": list(c.values)}
         for c in plan.changes

@@ -1,0 +1,63 @@
+"""What no publication may do, however it was planned."""
+
+import pytest
+
+from flows.policy.records.publication import Change
+from flows.policy.records.safety import refusal
+
+
+def change(before: str | None, after: str | None, name: str = "_dmarc.acme.example", rtype: str = "TXT") -> Change:
+    return Change(name, rtype, (after,) if after else (), 300, (before,) if before else (), "test")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("v=DMARC1; p=reject", "v=DMARC1; p=none"),
+        ("v=DMARC1; p=quarantine; sp=reject", "v=DMARC1; p=quarantine"),
+        ("v=DMARC1; p=none; np=reject", "v=DMARC1; p=none; np=none"),
+        ("v=DMARC1; p=none; adkim=s", "v=DMARC1; p=none"),
+        ("v=DMARC1; p=none; aspf=s", "v=DMARC1; p=none; aspf=r"),
+        ("v=DMARC1; p=reject", "v=DMARC1; p=reject; t=y"),
+        ("v=DMARC1; p=none", None),
+        ("v=DMARC1; p=none", "v=DMARC1; p=perhaps"),
+        ("v=spf1 include:a.example -all", "v=spf1 -all"),
+        ("v=spf1 mx -all", "v=spf1 mx ~all"),
+        ("v=spf1 mx ~all", "v=spf1 mx"),
+        ("v=spf1 mx -all", None),
+    ],
+)
+def test_what_would_be_weaker_is_refused_with_its_name(before, after) -> None:
+    said = refusal([change(before, after)], 10)
+    assert said is not None
+    assert said.startswith("_dmarc.acme.example TXT: ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "v=DMARC1; p=none"),
+        ("v=DMARC1; p=none", "v=DMARC1; p=none; rua=mailto:r@x.example"),
+        ("v=DMARC1; p=none", "v=DMARC1; p=reject; adkim=s"),
+        ("v=DMARC1; p=perhaps", "v=DMARC1; p=none"),
+        ("v=spf1 mx -all", "v=spf1 mx ip4:198.51.100.7 -all"),
+        ("v=spf1 mx ?all", "v=spf1 mx ~all"),
+        ("anything", "else"),
+    ],
+)
+def test_what_is_added_or_stricter_goes_out(before, after) -> None:
+    assert refusal([change(before, after)], 10) is None
+
+
+def test_a_second_spf_record_is_refused() -> None:
+    doubled = Change("acme.example", "TXT", ("v=spf1 mx -all", "v=spf1 -all"), 300, ("v=spf1 mx -all",), "test")
+    assert refusal([doubled], 10) == "acme.example TXT: the SPF record would be gone or doubled"
+
+
+@pytest.mark.parametrize(
+    ("replaced", "looked_at", "refused"), [(2, 2, False), (3, 10, False), (4, 10, True), (3, 9, True)]
+)
+def test_more_than_a_third_of_what_stands_is_not_replaced_unasked(replaced, looked_at, refused) -> None:
+    changes = [change("192.0.2.1", "192.0.2.2", f"n{n}.acme.example", "A") for n in range(replaced)]
+    changes += [change(None, "192.0.2.9", f"new{n}.acme.example", "A") for n in range(20)]
+    assert (refusal(changes, looked_at) is not None) is refused
