@@ -82,6 +82,17 @@ async def test_a_provider_that_names_a_pause_is_given_it(product: Product) -> No
     assert product.run_of(customer)["resume_at"] > datetime.now(UTC) + timedelta(minutes=25)
 
 
+async def test_the_pace_of_a_world_shortens_the_pause_and_not_the_deadline(product: Product) -> None:
+    product.configure(WAITS__PACE="0.01")
+    customer = product.sign_up()
+    run = await begun(product, customer)
+    async with resources() as r:
+        await settle_failure(r, run, STEP, Unavailable("hostwinds", "set_rdns", "HTTP 429", retry_after_seconds=1800))
+    row = product.run_of(customer)
+    assert row["resume_at"] < datetime.now(UTC) + timedelta(minutes=1)
+    assert row["deadline_at"] > datetime.now(UTC) + timedelta(hours=20)
+
+
 async def test_looks_at_a_silent_provider_grow_rarer(product: Product) -> None:
     customer = product.sign_up()
     run = await begun(product, customer)

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import DoNothing
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-from flows import automations, serving
+from flows import automations, resources, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,8 +27,21 @@ async def test_what_is_served_is_what_is_declared() -> None:
         deployment = served[(flow, entry["name"])]
         assert deployment.description == entry["description"]
         assert set(entry["tags"]) <= set(deployment.tags)
-        intervals = [s.schedule.interval.total_seconds() for s in deployment.schedules or []]
-        assert intervals == [s["interval"] for s in entry.get("schedules", [])]
+        plans: list[Any] = [s.schedule for s in deployment.schedules or []]
+        said = [plan.cron if hasattr(plan, "cron") else plan.interval.total_seconds() for plan in plans]
+        assert said == [s.get("cron") or s["interval"] for s in entry.get("schedules", [])]
+
+
+async def test_the_sweep_comes_as_often_as_the_settings_say_and_nothing_else_does(monkeypatch) -> None:
+    monkeypatch.setenv("PENGUINMAILS_WAITS__SWEEP_SECONDS", "7")
+    resources.settings.cache_clear()
+    try:
+        served = await serving.deployments()
+    finally:
+        resources.settings.cache_clear()
+    intervals = {(d.flow_name, s.schedule.interval.total_seconds()) for d in served for s in d.schedules or []
+                 if hasattr(s.schedule, "interval")}  # fmt: skip
+    assert [name for name, interval in intervals if interval == 7] == ["resume_waiting"]
 
 
 def test_no_deployment_limits_its_own_concurrency_or_retries() -> None:
