@@ -119,4 +119,6 @@ def _open(folder: Path) -> Process:
 
 def _become(words: Sequence[str], environment: dict[str, str]) -> NoReturn:
     sys.stdout.flush()
-    os.execvpe(words[0], list(words), environment)  # noqa: S606 - the command takes this process's place, so its signals and status are its own
+    with contextlib.suppress(FileNotFoundError):
+        os.execvpe(words[0], list(words), environment)  # noqa: S606 - the command takes this process's place, so its signals and status are its own
+    raise CommandFailed(f"{words[0]}: not installed; see python -m sandbox doctor")
