@@ -61,7 +61,8 @@ async def keep(r: Resources, instance: Instance, pem: str, actor: str) -> None:
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.note_configuration(conn, instance.id, {CERTIFICATE: pem})
         if order := await acme_orders.open_order(conn, instance.id):
-            await acme_orders.end(conn, order.id, state="issued")
+            by_acme = r.settings.mail_host.certificate_issuer == "acme"
+            await acme_orders.end(conn, order.id, state="issued" if by_acme else "abandoned")
         await record_event(
             conn, tenant_id=instance.tenant_id, subject_type="vps", subject_id=instance.id, event="certificate_issued",
             actor=actor,

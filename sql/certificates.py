@@ -15,8 +15,11 @@ LIVE: Final = "configuration ? 'certificate_pem' AND status NOT IN ('scheduled_d
 async def note_certificate(conn: AsyncConnection, instance_id: int, *, ends_at: datetime, due_at: datetime) -> None:
     """Keep when a server's certificate ends and when it is next looked at."""
     await conn.execute(
-        "UPDATE vps_instances SET certificate_ends_at = %s, certificate_due_at = %s, updated_at = now() WHERE id = %s",
-        [ends_at, due_at, instance_id],
+        """
+        UPDATE vps_instances SET certificate_ends_at = %(ends)s, certificate_due_at = %(due)s, updated_at = now()
+         WHERE id = %(id)s AND (certificate_ends_at, certificate_due_at) IS DISTINCT FROM (%(ends)s, %(due)s)
+        """,
+        {"ends": ends_at, "due": due_at, "id": instance_id},
     )
 
 
