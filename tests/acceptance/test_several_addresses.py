@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.test_7_rebooted import rebooted
-from tests.support.world import DONE, FOR_OPERATOR, RECEIVER, Lab, Tenant
+from tests.support.world import DONE, FOR_OPERATOR, PATIENCE_SECONDS, RECEIVER, Lab, Tenant
 from tests.support.world_mail import delivered, line_to, refusal, written
 from tests.support.world_prefect import ended, start
 
@@ -40,16 +39,11 @@ def pair(lab: Lab) -> Tenant:
     lab.admin.buy_ip(server["serviceid"])
     lab.rows("UPDATE provisioning_runs SET resume_at = now() WHERE id = %s RETURNING id", run["id"])
     assert ended(lab, start(lab, "resume_waiting/on-event"))["type"] == "COMPLETED"
-    until(lambda: lab.run_of(tenant)["status"] not in {"running", "pending"})
-    assert lab.run_of(tenant)["status"] == "succeeded", lab.run_of(tenant)["wait_detail"]
-    return tenant
-
-
-def until(true: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (run := lab.run_of(tenant))["status"] != "succeeded":
+        assert time.monotonic() < deadline, f"{run['status']}: {run['wait_detail'] or run['last_error_message']}"
         time.sleep(0.5)
+    return tenant
 
 
 def addresses(lab: Lab, tenant: Tenant) -> dict[str, dict[str, Any]]:
