@@ -14,7 +14,7 @@ from flows.commands import (  # noqa: E402  likewise
     alerts,
     backup,
     certificates,
-    dns_check,
+    dns_keys,
     doctor,
     install,
     jobs,
@@ -62,7 +62,7 @@ app.command()(onboarding.onboard)
 app.command()(status.status)
 app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
-app.add_typer(dns_check.app, name="dns")
+app.add_typer(dns_keys.app, name="dns")
 app.add_typer(orders.app, name="orders")
 app.add_typer(addresses.app, name="addresses")
 app.command("return-path")(return_path.return_path)

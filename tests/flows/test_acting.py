@@ -20,9 +20,10 @@ from tests.support.product import Product
 from tests.test_layout import deployments
 
 LOOKS_ONLY = {
-    "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list", "addresses list",
-    "certificates list", "people list", "staff list", "backups", "jobs list", "jobs inspect", "dns records", "dns plan",
-    "proof write", "proof verify", "return-path", "listings", "blocklists list", "blocklists test", "payments list",
+    "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list",
+    "addresses list", "return-path",
+    "certificates list", "people list", "staff list", "backups", "jobs list", "jobs inspect", "dns records", "dns plan", "dns check", "dns keys",
+    "proof write", "proof verify", "listings", "blocklists list", "blocklists test", "payments list",
     "subscriptions list", "alerts list", "notices list",
 }  # fmt: skip
 """Commands that change nothing. A new one is entered here, or marked with @changes("noun.verb")."""

@@ -1,0 +1,71 @@
+"""dns keys and dns rotate: a domain's DKIM keys, and a new one before its time."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.dns_check import app
+from flows.commands.permission import changes
+from flows.commands.terminal import Exit, out, run, show_table, stop
+from flows.policy.names import host_name
+from flows.resources import Resources, resources
+from flows.rotating import tend
+from sql import dkim_keys, domains
+from sql.domains import DueDomain
+from sql.session import as_orchestrator
+
+DomainWord = Annotated[str, typer.Argument(metavar="DOMAIN", help="a domain that a tenant has here")]
+
+
+@app.command("keys")
+def keys(domain: DomainWord) -> None:
+    """The DKIM keys of a domain and where each is in its life."""
+    run(_keys(domain))
+
+
+async def _keys(word: str) -> None:
+    async with resources() as r:
+        domain = await known_domain(r, word)
+        async with as_orchestrator(r.pool) as conn:
+            found = await dkim_keys.life_of(conn, domain.id)
+    rows = [
+        (
+            key.selector,
+            key.algorithm,
+            key.status,
+            key.published_at or "-",
+            key.activated_at or "-",
+            key.retiring_at or "-",
+        )
+        for key in found
+    ]
+    show_table(domain.domain_name, ("selector", "algorithm", "status", "published", "signs since", "retiring"), rows)
+
+
+@app.command("rotate")
+@changes("dkim.rotate")
+def rotate(
+    domain: DomainWord,
+    force: Annotated[
+        bool, typer.Option("--force", help="make new keys now, whatever the age of those that sign")
+    ] = False,
+) -> None:
+    """Take a domain's DKIM keys as far as they may go now; again after an hour, it goes on where it stood."""
+    run(_rotate(domain, force=force))
+
+
+async def _rotate(word: str, *, force: bool) -> None:
+    async with resources() as r:
+        domain = await known_domain(r, word)
+        lines = await tend(r, domain.id, force=force)
+    out.print("\n".join(lines) or f"{domain.domain_name}: nothing is due", markup=False)
+
+
+async def known_domain(r: Resources, word: str) -> DueDomain:
+    """The row of a name."""
+    name = host_name(word)
+    async with as_orchestrator(r.pool) as conn:
+        found = await domains.find_live(conn, name)
+    if not found:
+        stop(Exit.USAGE, f"no tenant here has {name}")
+    return found[0]
