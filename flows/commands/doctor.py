@@ -13,6 +13,7 @@ from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.onboarding.admission import missing_settings
 from flows.policy.verdict import Truth, Verdict, overall
 from flows.resources import Resources, core_dsn, migration_dsn, resources, settings
+from providers.acme import Acme, new_account_key
 from providers.errors import ProviderError
 from providers.resolver import Outcome
 from sql import migrate, vps_instances
@@ -185,7 +186,16 @@ async def check_key_expiry(r: Resources) -> Verdict:
     return Verdict("key expiry", truth, found=(f"{days} days left",), fix=fix)
 
 
-CHECKS = (check_schema, check_resolver, check_provider, check_smtp_filters, check_key_expiry)
+async def check_authority(r: Resources) -> Verdict:
+    """The ACME authority answers and is trusted; its directory is read, no account is made."""
+    group = r.settings.mail_host
+    if group.certificate_issuer != "acme":
+        return Verdict("certificates", Truth.PASS, found=("signed by the private authority",))
+    await Acme(group.acme_directory, new_account_key(), ca_file=group.acme_ca_file).caa_identities()
+    return Verdict("certificates", Truth.PASS, found=(f"{group.acme_directory} answers",))
+
+
+CHECKS = (check_schema, check_resolver, check_provider, check_smtp_filters, check_key_expiry, check_authority)
 
 
 def database() -> None:
