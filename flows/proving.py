@@ -129,13 +129,14 @@ def examined_path(bundle: Bundle, folder: str) -> Examined:
         verdicts = judged_again(message, evidence, expectation)
         read_at = datetime.fromisoformat(evidence["read_at"])
         differing = [v.subject for v in verdicts if stored[v.subject]["truth"] != v.truth]
-    except (KeyError, TypeError, ValueError) as error:
+        host = judge_certificate(certificate, expectation, read_at)
+    except (KeyError, TypeError, ValueError, Rejected) as error:
         raise Spoiled(f"{folder} cannot be read: {type(error).__name__} {error}") from error
     if differing:
         raise Spoiled(f"{folder}: judged again, {', '.join(differing)} is not what was stored")
     source = f"{expectation.domain} from {expectation.ip} ({expectation.helo})"
     sentence = f"{source} at {expectation.receiver_mx}, read {read_at:%Y-%m-%d %H:%M:%S} UTC"
-    return Examined(folder, sentence, (*verdicts, judge_certificate(certificate, expectation, read_at)))
+    return Examined(folder, sentence, (*verdicts, host))
 
 
 def judged_again(message: bytes, evidence: Mapping[str, Any], expectation: ProofExpectation) -> tuple[Verdict, ...]:

@@ -175,6 +175,14 @@ async def test_every_changed_byte_is_found(bundle: Path) -> None:
             examined(other)
 
 
+async def test_every_file_is_the_one_that_was_signed(bundle: Path) -> None:
+    whole = unpacked(read(bundle))
+    assert len(whole.files) == 4
+    for name, content in whole.files.items():
+        with pytest.raises(Spoiled, match="is not the file that the manifest names"):
+            examined(packed(whole.manifest, whole.signature, {**whole.files, name: content + b"\n"}))
+
+
 def edited(raw: bytes, change: Callable[[dict[str, bytes]], None]) -> bytes:
     """The bundle with some files changed and a manifest to match, signed by somebody else."""
     whole = unpacked(raw)
