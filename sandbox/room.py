@@ -7,6 +7,7 @@ Inside, everything is as it is for root of a machine (docs/decisions/0330).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
@@ -30,6 +31,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUILD = ("unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork", "--mount-proc")
 ROOM = (*BUILD, "--net", "--cgroup", "--kill-child")
 SCOPE = ("systemd-run", "--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes")
+PR_SET_PDEATHSIG = 1  # prctl(2)
 # They lead to the user's session, which the room covers.
 OUTSIDE_ONLY = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 
@@ -56,6 +58,7 @@ def arrived() -> None:
     door = os.environ.pop(DOOR, None)
     if door is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))  # who kills nsenter means the command
         fcntl.flock(int(door), fcntl.LOCK_UN)
         os.close(int(door))
 

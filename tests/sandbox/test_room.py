@@ -124,6 +124,14 @@ def test_an_interrupt_reaches_the_command_which_may_tidy_up(empty: None) -> None
     assert started.returncode == 0
 
 
+def test_a_command_ends_with_the_one_that_was_called(empty: None) -> None:
+    with subprocess.Popen([*ITSELF, "inside", "--", "sh", "-c", "echo in; exec sleep 1000"], stdout=subprocess.PIPE) as one:
+        assert one.stdout
+        assert one.stdout.readline() == b"in\n"
+        one.kill()
+    await_closed()
+
+
 def test_an_ordinary_user_raises_uses_and_removes_a_world(empty: None) -> None:
     def sandbox(*words: str) -> str:
         done = subprocess.run([*ITSELF, *words], cwd=CHECKOUT, capture_output=True, timeout=300, check=False)
