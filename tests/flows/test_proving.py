@@ -183,6 +183,14 @@ async def test_every_file_is_the_one_that_was_signed(bundle: Path) -> None:
             examined(packed(whole.manifest, whole.signature, {**whole.files, name: content + b"\n"}))
 
 
+async def test_a_manifest_needs_its_own_signature(bundle: Path) -> None:
+    whole = unpacked(read(bundle))
+    other = asdict(signed(b"another manifest", new_signing_key()))
+    for signature in ({**whole.signature, "signature": other["signature"]}, other, {"public_key": "x"}, {}):
+        with pytest.raises(Spoiled, match="the signature is not"):
+            examined(packed(whole.manifest, signature, whole.files))
+
+
 def edited(raw: bytes, change: Callable[[dict[str, bytes]], None]) -> bytes:
     """The bundle with some files changed and a manifest to match, signed by somebody else."""
     whole = unpacked(raw)
