@@ -231,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("images", _images, "build the trees that hosts boot from, unless they are there")
     _manners(command("receiver", _receiver, "tell a receiver how to treat mail from now on"))
-    command("demo", _demo, "play the main job: one tenant onboarded, one second run, four that must fail").add_argument(
+    command("demo", _demo, "play the main job: two tenants, a second run, four that must fail").add_argument(
         "--keep", action="store_true", help="leave the world up afterwards"
     )
     command("doctor", _doctor, "name what this machine lacks").add_argument("--install", action="store_true")

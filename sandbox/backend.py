@@ -21,8 +21,10 @@ class Backend:
         """`dsn`: as `python -m flows database` prints it."""
         self._dsn = dsn
 
-    def sign_up(self, name: str, domain: str, mailboxes: Sequence[str]) -> str:
-        """Write a paying tenant with one domain and its mailboxes; return tenants.tenant_id."""
+    def sign_up(
+        self, name: str, domain: str, mailboxes: Sequence[str], *, more_domains: Sequence[str] = (), ips: int = 1
+    ) -> str:
+        """Write a paying tenant with its domains and the mailboxes of each; return tenants.tenant_id."""
         with psycopg.connect(self._dsn) as conn:
             plan = _value(
                 conn.execute(
@@ -32,7 +34,8 @@ class Backend:
                 )
             )
             made = conn.execute(
-                "INSERT INTO tenants (name, domain) VALUES (%s, %s) RETURNING id, tenant_id", [name, domain]
+                "INSERT INTO tenants (name, domain, settings) VALUES (%s, %s, %s) RETURNING id, tenant_id",
+                [name, domain, json.dumps({"infrastructure": {"ips": ips}})],
             ).fetchone()
             if made is None:
                 raise LookupError("INSERT … RETURNING gave no row")
@@ -42,14 +45,16 @@ class Backend:
                 " VALUES (%s, %s, now() + interval '30 days')",
                 [key, plan],
             )
-            conn.execute(
-                "INSERT INTO domains (tenant_id, domain_name, is_primary) VALUES (%s, %s, true)", [key, domain]
-            )
-            for local in mailboxes:
+            for place, owned in enumerate((domain, *more_domains)):
                 conn.execute(
-                    "INSERT INTO email_accounts (tenant_id, email_address, status) VALUES (%s, %s, 'pending')",
-                    [key, f"{local}@{domain}"],
+                    "INSERT INTO domains (tenant_id, domain_name, is_primary) VALUES (%s, %s, %s)",
+                    [key, owned, place == 0],
                 )
+                for local in mailboxes:
+                    conn.execute(
+                        "INSERT INTO email_accounts (tenant_id, email_address, status) VALUES (%s, %s, 'pending')",
+                        [key, f"{local}@{owned}"],
+                    )
         return str(tenant)
 
     def use_dns_host(self, domain: str, *, server: str, key_name: str, secret_path: str) -> None:
@@ -65,6 +70,16 @@ class Backend:
         """What the web application shows a tenant who publishes by hand."""
         rows = self.rows("SELECT dns_records -> 'records' AS records FROM domains WHERE domain_name = %s", domain)
         return list(rows[0]["records"] or []) if rows else []
+
+    def run_of(self, domain: str) -> dict[str, Any]:
+        """The newest run of a domain's tenant; empty before there is one."""
+        rows = self.rows(
+            "SELECT r.id, r.status, r.wait_reason, coalesce(r.wait_detail, r.last_error_message, '') AS detail"
+            " FROM provisioning_runs r JOIN domains d USING (tenant_id) WHERE d.domain_name = %s"
+            " ORDER BY r.created_at DESC LIMIT 1",
+            domain,
+        )
+        return rows[0] if rows else {}
 
     def server_of(self, domain: str) -> dict[str, Any]:
         """The server row of a domain's tenant; empty before it is ordered."""
