@@ -20,12 +20,13 @@ SECONDS = 60.0
 async def survey(
     resolver: Resolver, domain: str, *, selectors: Sequence[str] = (), ips: Sequence[IPv4Address] = ()
 ) -> list[Verdict]:
-    """A verdict on each thing that receivers look at; `ips` are addresses that are to pass SPF."""
+    """A verdict on each thing that receivers look at; `ips` are addresses that it sends from."""
     inquiry = resolver.inquiry(QUESTIONS, seconds=SECONDS)
     domain = same_form(domain)
     return [
         *await of_exchanges(inquiry, domain),
         *await of_spf(inquiry, domain, ips),
+        *[await of_address(inquiry, str(ip)) for ip in ips],
         *[await of_selector(inquiry, domain, selector) for selector in selectors],
         await of_dmarc(inquiry, domain),
         await of_text(inquiry, "mta-sts", f"_mta-sts.{domain}", judge.STS),
@@ -47,7 +48,7 @@ async def of_exchanges(inquiry: Inquiry, domain: str) -> list[Verdict]:
         aliases += [name] if host.cname else []
     mx = told(judge.judge_mx(answer.values, addresses, aliases), answer)
     ips = list(dict.fromkeys(ip for found in addresses.values() for ip in found or ()))
-    return [mx, *[await of_address(inquiry, ip) for ip in ips[:MOST_REVERSE]]]
+    return [mx, *[judge.judge_exchange(await of_address(inquiry, ip)) for ip in ips[:MOST_REVERSE]]]
 
 
 async def of_address(inquiry: Inquiry, ip: str) -> Verdict:

@@ -1,6 +1,7 @@
 """What any domain publishes for mail, judged without knowing whose it is: no expectation but the standards."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -125,6 +126,14 @@ def judge_reverse(ip: str, names: Sequence[str], confirmed: bool | None) -> Verd
         fix = f"publish {names[0]} A {ip}"
         return Verdict(subject, Truth.FAIL, "ptr_unconfirmed", "a name that leads back", found, fix)
     return Verdict(subject, Truth.PASS, expected="a name that leads back", found=found)
+
+
+def judge_exchange(reverse: Verdict) -> Verdict:
+    """The reverse name of a host that receives: nobody has to have one, so what is wrong with it is only said."""
+    subject = f"mx-{reverse.subject}"
+    if reverse.truth is not Truth.FAIL:
+        return replace(reverse, subject=subject)
+    return replace(reverse, subject=subject, truth=Truth.PASS, fix="", warnings=(reverse.fix,))
 
 
 def judge_optional(subject: str, version: str, values: Sequence[str]) -> Verdict:

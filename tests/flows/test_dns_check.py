@@ -99,7 +99,7 @@ async def test_broken_dnssec_is_told_from_a_missing_record(installed: Product, d
 async def test_any_domain_can_be_surveyed(installed: Product) -> None:
     seen = await looked("other.example", "s1", "s2")
     assert {subject: (verdict.truth.value, verdict.reason) for subject, verdict in seen.items()} == {
-        "mx": ("pass", "ok"), "ptr:198.51.100.9": ("pass", "ok"), "spf": ("pass", "ok"), "dkim:s1": ("pass", "ok"),
+        "mx": ("pass", "ok"), "mx-ptr:198.51.100.9": ("pass", "ok"), "spf": ("pass", "ok"), "dkim:s1": ("pass", "ok"),
         "dkim:s2": ("fail", "missing"), "dmarc": ("pass", "ok"), "mta-sts": ("pass", "absent"),
         "tls-rpt": ("pass", "absent"),
     }  # fmt: skip
