@@ -144,6 +144,8 @@ async def finding(r: Resources, one: Known, kind: Kind, names: Sequence[str]) ->
     now = datetime.now(UTC)
     if doubt := one.doubt(kind, now):
         return distrusted(one.blocklist, names[0], doubt, now)
+    if len(names) == 1:  # an address: a task of its own would cost as much as the question
+        return classify(one.blocklist, names[0], await ask(r, one, names[0]))
     answers = await asyncio.gather(*(ask(r, one, name) for name in names))
     return worst([classify(one.blocklist, name, said) for name, said in zip(names, answers, strict=True)])
 
