@@ -175,8 +175,11 @@ async def turn(
     lease: timedelta = LEASE,
 ) -> tuple[set[UUID], list[Job]]:
     """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now."""
+    done = _in_order(done)
     taken = conn.cursor(row_factory=class_row(Job))
     async with conn.pipeline():
+        if not done:  # a claim that a crash of the server undoes is a job that nobody has; an end must be on disk
+            await conn.execute("SELECT set_config('synchronous_commit', 'off', true)")
         finished = await conn.execute(
             "SELECT job_finish(%s, %s::uuid[], %s::int[])",
             [worker, [job.id for job in done], [job.attempt for job in done]],
@@ -206,6 +209,7 @@ async def fail(conn: AsyncConnection, worker: str, job: Job, error: str, *, retr
 
 async def heartbeat(conn: AsyncConnection, worker: str, jobs: Sequence[Job], lease: timedelta = LEASE) -> set[UUID]:
     """Lengthen the leases. A job that is not in the answer was taken away or cancelled: stop it."""
+    jobs = _in_order(jobs)
     cursor = await conn.execute(
         "SELECT job_heartbeat(%s, %s::uuid[], %s::int[], %s)",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs], lease],
@@ -329,12 +333,17 @@ class WakeUps:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
 
-    async def next(self, timeout_seconds: float) -> str | None:
-        """The queue that has a new job, or None when none was told of in time."""
+    async def next(self, timeout_seconds: float) -> frozenset[str]:
+        """The queues that have new jobs; empty when none was told of in time."""
         with our_errors():
-            async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1):
-                return notice.payload
-        return None
+            return frozenset(
+                [notice.payload async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
+            )
+
+
+def _in_order(jobs: Sequence[Job]) -> list[Job]:
+    """Rows are locked in one order by everybody: a beat and an end of the same jobs would wait for each other."""
+    return sorted(jobs, key=lambda job: job.id)
 
 
 async def _activate(conn: AsyncConnection, queue: str, *, active: bool) -> bool:

@@ -206,7 +206,7 @@ class Worker:
                 async with jobs.wake_ups(self.listen_dsn) as notices:
                     self._news.set()  # what came while nobody listened
                     while True:
-                        if await notices.next(60) in self.handlers:
+                        if await notices.next(60) & self.handlers.keys():
                             self._news.set()
             await asyncio.sleep(RECONNECT_SECONDS)
 
