@@ -1,0 +1,115 @@
+"""Our survey over many domains in a process of its own: `PORT WAY COUNT ROUNDS`, one JSON line with its cost."""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import dns.asyncresolver
+import dns.exception
+import dns.rdatatype
+import dns.resolver
+
+from flows.policy.verdict import Truth
+from flows.surveying import survey
+from providers.resolver import Answer, Inquiry, Outcome, Resolver
+from providers.resolver.library import HOLDS_NAMES
+from tests.benchmarks.dns_world import SELECTORS, domain_names
+
+AT_ONCE = 100
+
+
+class Counting(Resolver):
+    """Ours, with the questions of every inquiry counted."""
+
+    asked = 0
+
+    def inquiry(self, most: int, *, seconds: float = 60) -> Inquiry:
+        counting = self
+
+        class Counted(Inquiry):
+            async def _ask_once(self, question: Any, server: str) -> Any:
+                counting.asked += 1
+                return await super()._ask_once(question, server)
+
+        return Counted(self, most, seconds=seconds)
+
+
+class ByLibrary:
+    """The same questions put through dnspython's own resolver, with the same memory for one domain."""
+
+    def __init__(self, port: int) -> None:
+        self.resolver = dns.asyncresolver.Resolver(configure=False)
+        self.resolver.nameservers, self.resolver.port = ["127.0.0.1"], port
+        self.asked = 0
+
+    def inquiry(self, most: int, *, seconds: float = 60) -> "ByLibraryOnce":  # noqa: ARG002  as a resolver has it
+        return ByLibraryOnce(self)
+
+
+class ByLibraryOnce:
+    def __init__(self, of: ByLibrary) -> None:
+        self.of, self.known = of, dict[tuple[str, str], Answer]()
+
+    async def ask(self, name: str, rtype: str) -> Answer:
+        key = name.lower().rstrip("."), rtype
+        if key not in self.known:
+            self.of.asked += 1
+            self.known[key] = await self.asked(*key)
+        return self.known[key]
+
+    async def asked(self, name: str, rtype: str) -> Answer:
+        now = datetime.now(UTC)
+        try:
+            found = await self.of.resolver.resolve(f"{name}.", rtype, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return Answer(Outcome.ABSENT, (), None, "", now, "NXDOMAIN", nxdomain=True)
+        except dns.exception.DNSException as error:
+            return Answer(Outcome.SERVFAIL, (), None, "", now, type(error).__name__)
+        if found.rrset is None:
+            return Answer(Outcome.ABSENT, (), None, "", now, "NOERROR")
+        values = [text(record, rtype) for record in found.rrset]
+        return Answer(Outcome.FOUND, tuple(sorted(values)), found.rrset.ttl, "", now, "NOERROR")
+
+
+def text(record: Any, rtype: str) -> str:
+    if rtype == "TXT":
+        return b"".join(record.strings).decode(errors="backslashreplace")
+    return record.to_text().lower() if rtype in HOLDS_NAMES else record.to_text()
+
+
+async def surveyed(resolver: Any, names: list[str]) -> list[str]:
+    """Names of which nothing is wrong."""
+    at_once, right = asyncio.Semaphore(AT_ONCE), list[str]()
+
+    async def one(name: str) -> None:
+        async with at_once:
+            verdicts = await survey(resolver, name, selectors=SELECTORS)
+            if all(verdict.truth is Truth.PASS for verdict in verdicts):
+                right.append(name)
+
+    for start in range(0, len(names), 1000):
+        await asyncio.gather(*map(one, names[start : start + 1000]))
+    return right
+
+
+async def main() -> None:
+    port, way, count, rounds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    resolver: Any = Counting(["127.0.0.1"], port=port) if way == "ours" else ByLibrary(port)
+    names = list(domain_names(count))
+    began, cpu = time.perf_counter(), time.process_time()
+    right: list[str] = []
+    for _ in range(rounds):
+        right = await surveyed(resolver, names)
+    print(json.dumps({
+        "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "asked": resolver.asked,
+        "right": len(right), "domains": count * rounds,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
