@@ -18,6 +18,7 @@ from flows.commands import (  # noqa: E402  likewise
     doctor,
     install,
     jobs,
+    leads,
     listings,
     migrate,
     money,
@@ -78,6 +79,7 @@ app.add_typer(money.payments_app, name="payments")
 app.add_typer(people.app, name="people")
 app.add_typer(staff.app, name="staff")
 app.add_typer(money.subscriptions_app, name="subscriptions")
+app.add_typer(leads.app, name="leads")
 app.command()(backup.backup)
 app.command(name="backups")(backup.backups_list)
 app.command()(backup.restore)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.describe import describe
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.presets import SHIPPED
@@ -16,6 +17,7 @@ from sql.session import as_orchestrator, open_pool
 app = typer.Typer(no_args_is_help=True, help="Bring the databases to the schema of sql/migrations, or look at them.")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="do it in a transaction that is taken back")]
+app.command()(describe)
 OneTarget = Annotated[str, typer.Argument(help="core or analytics")]
 
 
