@@ -22,7 +22,7 @@ from tests.test_layout import deployments
 LOOKS_ONLY = {
     "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list",
     "addresses list", "return-path", "dns check", "dns keys", "readiness",
-    "certificates list", "people list", "staff list", "backups", "jobs list", "jobs inspect", "dns records", "dns plan", "dns check", "dns keys", "readiness",
+    "certificates list", "people list", "staff list", "backups", "migrate describe", "jobs list", "jobs inspect", "dns records", "dns plan", "dns check", "dns keys", "readiness",
     "proof write", "proof verify", "listings", "blocklists list", "blocklists test", "payments list",
     "subscriptions list", "alerts list", "notices list",
 }  # fmt: skip
