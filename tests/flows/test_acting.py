@@ -21,10 +21,10 @@ from tests.test_layout import deployments
 
 LOOKS_ONLY = {
     "doctor", "database", "status", "migrate status", "migrate verify", "migrate doctor", "migrate new", "orders list",
-    "addresses list", "return-path", "dns check", "dns keys", "readiness",
-    "certificates list", "people list", "staff list", "backups", "migrate describe", "jobs list", "jobs inspect", "dns records", "dns plan", "dns check", "dns keys", "readiness",
-    "proof write", "proof verify", "listings", "blocklists list", "blocklists test", "payments list",
-    "subscriptions list", "alerts list", "notices list",
+    "addresses list", "return-path", "dns check", "dns keys", "readiness", "certificates list", "people list",
+    "staff list", "backups", "migrate describe", "jobs list", "jobs inspect", "dns records", "dns plan", "proof write",
+    "proof verify", "listings", "blocklists list", "blocklists test", "payments list", "subscriptions list",
+    "alerts list", "notices list",
 }  # fmt: skip
 """Commands that change nothing. A new one is entered here, or marked with @changes("noun.verb")."""
 
