@@ -55,7 +55,14 @@ def test_every_entrypoint_loads_and_takes_ids_only(entry: dict[str, str]) -> Non
     assert isinstance(flow, Flow)
     assert inspect.iscoroutinefunction(flow.fn)
     kinds = {str(parameter.annotation) for parameter in inspect.signature(flow.fn).parameters.values()}
-    assert kinds <= {"<class 'uuid.UUID'>", "uuid.UUID | None", "str | None", "<class 'bool'>", "<class 'int'>"}
+    assert kinds <= {
+        "<class 'uuid.UUID'>",
+        "uuid.UUID | None",
+        "str | None",
+        "<class 'bool'>",
+        "<class 'int'>",
+        "int | None",
+    }
 
 
 def test_every_schedule_says_its_zone_and_slug() -> None:
