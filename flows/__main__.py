@@ -26,6 +26,7 @@ from flows.commands import (  # noqa: E402  likewise
     orders,
     people,
     proof,
+    readiness,
     return_path,
     secrets_of,
     staff,
@@ -64,6 +65,7 @@ app.command()(status.status)
 app.command()(onboarding.retry)
 app.command()(onboarding.cancel)
 app.add_typer(dns_keys.app, name="dns")
+app.command()(readiness.readiness)
 app.add_typer(orders.app, name="orders")
 app.add_typer(addresses.app, name="addresses")
 app.command("return-path")(return_path.return_path)
