@@ -88,8 +88,8 @@ async def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
     served: Flow[Any, Any] = getattr(import_module(module), name)
     schedules: list[dict[str, Any]] = entry.get("schedules") or [{}]
     schedule: dict[str, Any] = schedules[0]
-    if entry["entrypoint"] == SWEEP and "interval" in schedule:
-        schedule = schedule | {"interval": settings().waits.sweep_seconds}
+    if "interval" in schedule:
+        schedule = schedule | {"interval": pause_of(entry["entrypoint"], schedule["interval"])}
     return await served.ato_deployment(
         entry["name"],
         description=entry.get("description"),
@@ -98,6 +98,12 @@ async def deployment_of(entry: dict[str, Any]) -> RunnerDeployment:
         cron=schedule.get("cron"),
         enforce_parameter_schema=entry.get("enforce_parameter_schema", True),
     )
+
+
+def pause_of(entrypoint: str, declared: float) -> float:
+    """Seconds between two runs: the sweep for waits has its own, the others go as declared or more slowly."""
+    waits = settings().waits
+    return waits.sweep_seconds if entrypoint == SWEEP else declared * waits.schedules_slower
 
 
 async def run_until_stopped(runner: Runner) -> None:

@@ -236,6 +236,8 @@ class Waits(Group):
     """Factor on the pause before a waiting run looks again; below 1 in a world where time runs for people who wait."""
     sweep_seconds: float = Field(default=120, gt=0)
     """How often single-machine mode looks for waits that are due; with workers prefect.yaml says it."""
+    schedules_slower: float = Field(default=1, ge=1)
+    """Factor on the other intervals of single-machine mode: each scheduled run is a process of some CPU seconds."""
 
 
 class Staff(Group):

@@ -32,16 +32,29 @@ async def test_what_is_served_is_what_is_declared() -> None:
         assert said == [s.get("cron") or s["interval"] for s in entry.get("schedules", [])]
 
 
-async def test_the_sweep_comes_as_often_as_the_settings_say_and_nothing_else_does(monkeypatch) -> None:
-    monkeypatch.setenv("PENGUINMAILS_WAITS__SWEEP_SECONDS", "7")
+async def intervals(monkeypatch: pytest.MonkeyPatch, **waits: str) -> set[tuple[str, float]]:
+    """Every interval that single-machine mode would serve with these settings."""
+    for name, value in waits.items():
+        monkeypatch.setenv(f"PENGUINMAILS_WAITS__{name}", value)
     resources.settings.cache_clear()
     try:
         served = await serving.deployments()
     finally:
         resources.settings.cache_clear()
-    intervals = {(d.flow_name, s.schedule.interval.total_seconds()) for d in served for s in d.schedules or []
-                 if hasattr(s.schedule, "interval")}  # fmt: skip
-    assert [name for name, interval in intervals if interval == 7] == ["resume_waiting"]
+    return {(d.flow_name, s.schedule.interval.total_seconds()) for d in served for s in d.schedules or []
+            if hasattr(s.schedule, "interval")}  # fmt: skip
+
+
+async def test_the_sweep_comes_as_often_as_the_settings_say_and_nothing_else_does(monkeypatch) -> None:
+    found = await intervals(monkeypatch, SWEEP_SECONDS="7")
+    assert [name for name, interval in found if interval == 7] == ["resume_waiting"]
+
+
+async def test_everything_but_the_sweep_may_go_more_slowly(monkeypatch) -> None:
+    usual = await intervals(monkeypatch)
+    slow = await intervals(monkeypatch, SCHEDULES_SLOWER="60")
+    sweep = {entry for entry in usual if entry[0] == "resume_waiting"}
+    assert slow == sweep | {(name, interval * 60) for name, interval in usual - sweep}
 
 
 def test_no_deployment_limits_its_own_concurrency_or_retries() -> None:
