@@ -51,6 +51,17 @@ def _twice_by_case(table: str, column: str) -> Probe:
     )
 
 
+def _unknown_words(table: str, column: str, *words: str) -> Probe:
+    named = ", ".join(f"'{word}'" for word in words)
+    return Probe(
+        (table,),
+        f"SELECT coalesce({column}, 'none at all') || ' x ' || count(*) FROM {table}"  # noqa: S608 - our own names
+        f" WHERE {column} IS NULL OR {column} NOT IN ({named}) GROUP BY {column} ORDER BY 1",
+        f"words in {column} that mean nothing to us",
+        f"give these rows one of {', '.join(words)}",
+    )
+
+
 TENANT_TABLES: Final = (
     "users",
     "tenant_users",
@@ -69,12 +80,72 @@ TENANT_TABLES: Final = (
 )
 """Core tables of the seed whose tenant_id could be empty."""
 
+WORDS: Final[dict[Target, tuple[tuple[str, ...], ...]]] = {
+    "core": (
+        ("vps_instances", "status", "requested", "provisioning", "active", "maintenance", "suspended", "failed",
+         "scheduled_decommission", "decommissioned"),
+        ("smtp_ip_addresses", "status", "available", "assigned", "warming", "warmed", "degraded", "burned",
+         "quarantined", "released", "active"),
+        ("domains", "verification_status", "pending", "partially_verified", "verified", "failed", "error", "deleted"),
+        ("email_accounts", "status", "pending", "active", "issue", "paused", "suspended", "deleted"),
+        ("email_accounts", "warmup_status", "none", "active", "paused", "completed", "failed"),
+        ("payments", "status", "pending", "succeeded", "failed", "refunded", "disputed"),
+        ("subscriptions", "status", "trialing", "active", "past_due", "suspended", "cancelled", "expired"),
+        ("users", "role", "owner", "admin", "employee"),
+        ("tenant_users", "permission_level", "basic", "manager", "admin", "owner"),
+        ("campaigns", "status", "draft", "scheduled", "running", "paused", "completed", "cancelled"),
+        ("emails", "status", "queued", "sending", "sent", "deferred", "bounced", "failed", "suppressed", "cancelled"),
+    ),
+    "analytics": (
+        ("jobs", "status", "queued", "running", "completed", "failed", "cancelled", "migrated_to_redis"),
+        ("transactional_emails", "status", "queued", "sending", "sent", "failed"),
+        ("notifications", "channel", "in_app", "email", "webhook"),
+        ("system_notifications", "severity", "info", "low", "medium", "high", "critical"),
+    ),
+}  # fmt: skip
+"""Table, column, and the words that the CHECKs take, with those that a migration rewrites on its way."""
+
 PROBES: Final[dict[Target, tuple[Probe, ...]]] = {
     "core": (
         *(_without_tenant(table) for table in TENANT_TABLES),
         _twice_by_case("domains", "domain_name"),
         _twice_by_case("email_accounts", "email_address"),
         _twice_by_case("leads", "email"),
+        _twice_by_case("staff_members", "email"),
+        *(_unknown_words(*words) for words in WORDS["core"]),
+        Probe(
+            ("email_accounts",),
+            "SELECT lower(email_address) FROM email_accounts WHERE status <> 'deleted'"
+            " GROUP BY lower(email_address) HAVING count(DISTINCT tenant_id) > 1",
+            "mailboxes that two tenants hold",
+            "leave each with one of them",
+        ),
+        Probe(
+            ("vps_instances",),
+            "SELECT hostwind_id FROM vps_instances WHERE hostwind_id IS NOT NULL"
+            " GROUP BY hostwind_id HAVING count(*) > 1",
+            "servers of the provider that two rows name",
+            "keep one row of each",
+        ),
+        Probe(
+            ("domains",),
+            "SELECT tenant_id FROM domains WHERE is_primary GROUP BY tenant_id HAVING count(*) > 1",
+            "tenants with two primary domains",
+            "leave one of them primary",
+        ),
+        Probe(
+            ("templates",),
+            "SELECT template_name FROM templates GROUP BY tenant_id, template_name HAVING count(*) > 1",
+            "template names that a tenant has twice",
+            "give each another name",
+        ),
+        Probe(
+            ("emails",),
+            "SELECT campaign_id || '/' || lead_id FROM emails GROUP BY campaign_id, lead_id HAVING count(*) > 1"
+            " AND campaign_id IS NOT NULL AND lead_id IS NOT NULL",
+            "leads with two messages of one campaign",
+            "keep one of each pair",
+        ),
         Probe(
             ("campaigns", "templates"),
             "SELECT c.id FROM campaigns c JOIN templates t ON t.id = c.template_id WHERE t.tenant_id <> c.tenant_id",
@@ -104,6 +175,7 @@ PROBES: Final[dict[Target, tuple[Probe, ...]]] = {
         ),
     ),
     "analytics": (
+        *(_unknown_words(*words) for words in WORDS["analytics"]),
         Probe(
             ("daily_analytics",),
             "SELECT min(date) FROM daily_analytics GROUP BY user_id, tenant_id, campaign_id, mailbox_id, date"

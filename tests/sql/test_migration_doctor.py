@@ -1,9 +1,12 @@
 """What the doctor lists: rows that nobody may guess about, logins that reach too far, tables left open."""
 
+import re
+
 import psycopg
 import pytest
 
 from sql import migrate
+from sql.migration_doctor import WORDS
 
 
 def change(dsn: str, statement: str) -> None:
@@ -58,6 +61,31 @@ async def test_an_empty_database_has_no_findings(empty_database: str) -> None:
             "smtp_ip_addresses",
             "two live rows hold: 198.51.100.7",
         ),
+        (
+            (
+                "INSERT INTO tenants (name) VALUES ('a'), ('b');"
+                "INSERT INTO email_accounts (tenant_id, email_address) VALUES (1, 'A@x.example'), (2, 'a@x.example')"
+            ),
+            "email_accounts",
+            "two tenants hold: a@x.example",
+        ),
+        (
+            (
+                "INSERT INTO tenants (name) VALUES ('a');"
+                "INSERT INTO templates (tenant_id, template_name, content) VALUES (1, 't', 'c'), (1, 't', 'd')"
+            ),
+            "templates",
+            "a tenant has twice: t",
+        ),
+        (
+            (
+                "INSERT INTO tenants (name) VALUES ('a');"
+                "INSERT INTO domains (tenant_id, domain_name, is_primary)"
+                " VALUES (1, 'a.example', true), (1, 'b.example', true)"
+            ),
+            "domains",
+            "two primary domains: 1",
+        ),
     ],
 )
 async def test_rows_that_nobody_may_guess_about_are_listed(
@@ -68,6 +96,55 @@ async def test_rows_that_nobody_may_guess_about_are_listed(
     findings = await migrate.doctor(empty_database, "core")
     assert [finding.subject for finding in findings] == [subject]
     assert words in findings[0].problem
+
+
+UNKNOWN = {
+    "core": (
+        "INSERT INTO tenants (name) VALUES ('a');"
+        "INSERT INTO vps_instances (tenant_id, instance_id, ip_address, status) VALUES (1, 'x', '198.51.100.7', 'odd');"
+        "INSERT INTO email_accounts (tenant_id, email_address, status) VALUES (1, 'a@acme.example', NULL);"
+        "INSERT INTO campaigns (tenant_id, campaign_name, status) VALUES (1, 'c', 'sleeping'), (1, 'd', 'sleeping');"
+    ),
+    "analytics": (
+        "INSERT INTO job_queues (name) VALUES ('q');"
+        "INSERT INTO jobs (queue_name, payload, status) VALUES ('q', '{}', 'stuck');"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (
+            "core",
+            {
+                "vps_instances": "words in status that mean nothing to us: odd x 1",
+                "email_accounts": "words in status that mean nothing to us: none at all x 1",
+                "campaigns": "words in status that mean nothing to us: sleeping x 2",
+            },
+        ),
+        ("analytics", {"jobs": "words in status that mean nothing to us: stuck x 1"}),
+    ],
+)
+async def test_unknown_state_words_are_listed(empty_database: str, target: str, told: dict[str, str]) -> None:
+    await migrate.up(empty_database, target, to=1)
+    change(empty_database, UNKNOWN[target])
+    found = {finding.subject: finding.problem for finding in await migrate.doctor(empty_database, target)}
+    assert {subject: problem.split(" ", 1)[1] for subject, problem in found.items()} == told
+
+
+async def test_the_words_are_those_of_the_schema(database: str) -> None:
+    rewritten = {"smtp_ip_addresses": {"active"}, "jobs": {"migrated_to_redis"}}
+    with psycopg.connect(database) as conn:
+        for table, column, *words in (*WORDS["core"], *WORDS["analytics"]):
+            row = conn.execute(
+                "SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_attribute a"
+                " ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum] WHERE k.contype = 'c'"
+                " AND k.conrelid = %s::regclass AND a.attname = %s AND pg_get_constraintdef(k.oid) LIKE '%% = ANY %%'",
+                [table, column],
+            ).fetchone()
+            assert row is not None, (table, column)
+            assert set(re.findall(r"'([a-z_]+)'", row[0])) == set(words) - rewritten.get(table, set())
 
 
 async def test_a_table_left_open_is_named_with_its_cure(each_database: str) -> None:
