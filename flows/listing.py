@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.lists import Known, finding, names_of, proven_lists, tell_of_codes
+from flows.lists import Known, finding, is_subject, names_of, proven_lists, tell_of_codes
 from flows.looked import Looked, ended, weighed
 from flows.policy.blocklists import Act, Kind, kind_of
 from flows.resources import Resources, resources
@@ -78,9 +78,11 @@ async def checked(r: Resources, check_type: CheckType) -> int:
     async with as_orchestrator(r.pool) as conn:
         due = await blacklist_checks.claim_due(conn, check_type, limit=r.settings.blocklists.chunk)
         rows = await blacklist_checks.open_runs(conn, check_type, [one.id for one in due])
-    lists = await proven_lists(r, {kind_of(one.subject) for one in due})
+    fit = [one for one in due if is_subject(one.subject)]
+    lists = await proven_lists(r, {kind_of(one.subject) for one in fit})
     runs = runs_by_subject(rows)
-    looked = await asyncio.gather(*(look(r, lists, one, runs.get(one.id, {})) for one in due))
+    looked = await asyncio.gather(*(look(r, lists, one, runs.get(one.id, {})) for one in fit))
+    looked += [Looked(one, (), (), (), ()) for one in due if one not in fit]  # a name that is none: nothing to ask
     await tell_of_codes(r, [found for one in looked for found in one.found])
     async with as_orchestrator(r.pool) as conn:
         await write(conn, check_type, looked)

@@ -4,6 +4,7 @@ A list that is not believed is not asked: its word would be worth nothing, and a
 """
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ from sql import alerts, blocklist_zones
 from sql.blocklist_zones import ListRow, SelfTest
 from sql.session import Connection, as_orchestrator
 
+log = logging.getLogger(__name__)
+
 UNTESTED: Final = TrustState()
 SILENT: Final = NO_ANSWER | {"not_licensed", "not_tested"}  # nothing an operator needs to be called for
 
@@ -65,10 +68,19 @@ async def known_lists(conn: Connection) -> list[Known]:
 
 def known(row: ListRow, trust: Mapping[Kind, TrustState]) -> Known:
     """One row in the words of policy and provider."""
-    codes = tuple(Code(pattern, word, Effect(effect), tier) for pattern, word, effect, tier in row.codes)
+    codes = tuple(code for one in row.codes if (code := readable(row.name, *one)) is not None)
     points = {Kind(kind): Probe(*pair) for kind, pair in row.points.items()}
     blocklist = Blocklist(row.name, row.title, row.tier, points, codes, row.lookup_url, row.gates)
     return Known(blocklist, ListZone(row.zone, row.key_name, row.public_zone), trust)
+
+
+def readable(name: str, pattern: str, word: str, effect: str, tier: int | None) -> Code | None:
+    """One row of a code table; an operator's slip in it must not silence the rest."""
+    try:
+        return Code(pattern, word, Effect(effect), tier)
+    except ValueError as error:
+        log.warning("list=%s code=%s is left out: %s", name, pattern, error)
+        return None
 
 
 def due_tests(lists: Sequence[Known], kinds: Collection[Kind], at: datetime) -> list[tuple[Known, Kind]]:
@@ -158,8 +170,17 @@ async def findings(r: Resources, lists: Sequence[Known], subject: str, hosts: Se
 
 
 def names_of(subject: str, hosts: Sequence[str] = ()) -> tuple[str, ...]:
-    """What to ask for one subject, the subject itself first."""
-    return tuple(dict.fromkeys(name for one in (subject, *hosts) for name in lookups(one)))
+    """What to ask for one subject, the subject itself first; a host's name that is none is left out."""
+    named = [host for host in hosts if is_subject(host) and kind_of(host) is Kind.DOMAIN]
+    return tuple(dict.fromkeys(name for one in (subject, *named) for name in lookups(one)))
+
+
+def is_subject(text: str) -> bool:
+    """Whether a list can be asked about it at all."""
+    try:
+        return bool(kind_of(text))
+    except ValueError:
+        return False
 
 
 async def screened(r: Resources, subjects: Sequence[str]) -> dict[str, Verdict]:

@@ -326,6 +326,20 @@ async def test_a_list_that_is_switched_off_ends_its_runs_without_a_word_of_delis
     assert "spamhaus-zen" not in row["s"]
 
 
+async def test_rows_that_nobody_can_read_keep_no_other_from_being_looked_at(
+    product: Product, lists: Lists, acme: Customer
+) -> None:
+    product.rows("INSERT INTO domains (tenant_id, domain_name) VALUES (%s, 'localhost')", acme.pk)
+    product.rows("UPDATE smtp_ip_addresses SET rdns_hostname = 'no..name'")
+    product.rows("INSERT INTO blocklist_codes VALUES ('psbl', '127.0.0.9-4', 'backwards', 'listed', 2)")
+    lists.put(PSBL, LABEL, "127.0.0.2")
+    await sweep()
+    assert run_on(product, "spamhaus-dbl", "acme.example")["verdict"] == "pass"
+    assert run_on(product, "psbl")["contrary"] == "fail:listed:2"
+    (due,) = product.rows("SELECT count(*) AS n FROM domains WHERE blacklist_next_check_at <= now()")
+    assert due["n"] == 0
+
+
 async def test_a_subject_can_be_looked_at_at_once_and_an_unknown_one_is_refused(
     product: Product, lists: Lists, acme: Customer
 ) -> None:
