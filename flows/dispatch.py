@@ -1,6 +1,7 @@
 """Start or resume a run by its id, on whichever worker is free. Harmless twice."""
 
 import logging
+from collections.abc import Mapping
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -48,10 +49,10 @@ async def runs_tagged(tag: str) -> list[FlowRun]:
         )
 
 
-async def begin(deployment: str, parameters: dict[str, str], *, key: str, tag: str) -> FlowRun:
+async def begin(deployment: str, parameters: Mapping[str, int | str], *, key: str, tag: str) -> FlowRun:
     """Hand a flow that is no provisioning run to a worker; the same key twice is one flow run."""
     return await arun_deployment(
-        deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False, tags=[tag]
+        deployment, parameters=dict(parameters), idempotency_key=key, timeout=0, as_subflow=False, tags=[tag]
     )
 
 

@@ -109,7 +109,7 @@ def key_of(job: Job) -> str:
 
 async def flow_job(job: Job, deployment: str, parameter: str) -> JobEnded | None:
     """A flow run with the job's tag: adopted while it lives, judged when it has ended, begun where there is none."""
-    value = str(int(job.payload[parameter]))
+    value = int(job.payload[parameter])
     round_key = key_of(job)
     runs = await dispatch.runs_tagged(round_key)
     latest = runs[-1].state if runs else None

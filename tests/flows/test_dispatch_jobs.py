@@ -11,7 +11,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows import dispatch, serving
-from flows.dispatch_jobs import dispatch_jobs, key_of, swept
+from flows.dispatch_jobs import FLOW_OF_QUEUE, dispatch_jobs, key_of, swept
 from flows.resources import resources
 from sql import jobs
 from sql.jobs import Job, NewJob
@@ -194,11 +194,17 @@ async def test_another_job_is_one_flow_run_and_ends_as_it_ends(
     await asyncio.gather(sweep_others(), sweep_others())
     await sweep_others()
     (run,) = await dispatch.runs_tagged(key_of(await found(job_id)))
-    assert run.parameters == {"domain_id": "7"}
+    assert run.parameters == {"domain_id": 7}
     await ends(run, state)
     await sweep_others()
     job = await found(job_id)
     assert (job.status, why in str(job.last_error_message)) == (left, True), job.last_error_message
+
+
+async def test_what_the_queue_calls_for_is_deployed(deployed: None) -> None:
+    declared = {(d.flow_name, d.name) for d in await serving.deployments()}
+    for deployment, _ in FLOW_OF_QUEUE.values():
+        assert tuple(deployment.split("/")) in declared
 
 
 async def test_a_crashed_flow_run_has_one_successor_an_attempt_until_the_budget_ends(
