@@ -1,5 +1,8 @@
 """Notices: every event has its template, every template says all it names, and nothing filled in becomes markup."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from flows.policy.notices import SUBJECT_CHARACTERS, TEMPLATES, TOLD, render
@@ -38,3 +41,9 @@ def test_a_template_that_lacks_a_field_or_is_none_says_so() -> None:
         render("subscription_past_due", {"tenant": "Acme"})
     with pytest.raises(ValueError, match="no template is called 'greeting'"):
         render("greeting", FIELDS)
+
+
+def test_the_documents_tell_of_every_event_that_people_are_told_of() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "database.md").read_text().partition("## Notices")[2]
+    listed = re.findall(r"^\| `(\w+)` \| [^|]+ \| `(\w+)` \|", page.partition("\n## ")[0], re.MULTILINE)
+    assert dict(listed) == TOLD
