@@ -39,6 +39,10 @@ serve: $(READY)
 leaks: $(READY) prerequisites
 	ROUNDS=$(ROUNDS) PLAY=$(PLAY) $(BIN)/python -m tests.leaks
 
+# Ten thousand jobs, two hundred workers killed at random moments; the seed is printed (PENGUINMAILS_TEST_SEED plays it again).
+kills: $(READY)
+	PENGUINMAILS_TEST_JOBS=10000 PENGUINMAILS_TEST_KILLS=200 $(PYTEST) -s tests/flows/test_worker.py -k whenever
+
 mutants: $(READY) prerequisites
 	$(BIN)/python tests/mutants.py $(MUTANT)
 
