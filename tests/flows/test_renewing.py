@@ -5,8 +5,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from cryptography import x509
+from typer.testing import CliRunner
 
+from flows.__main__ import app
 from flows.policy.certificates import due_at
 from flows.renewing import renew_certificates, severity, waiting_after
 from providers.errors import Rejected, Unavailable
@@ -117,3 +120,19 @@ def test_the_private_authority_needs_its_files(tmp_path: Path) -> None:
         read_authority(None)
     with pytest.raises(Rejected, match="No such file"):
         read_authority(tmp_path / "none")
+
+
+def test_the_command_lists_what_is_shown_and_looks_at_the_host_that_is_named(product: Product) -> None:
+    host(product, product.sign_up(), certificate(90))
+    listed = flows("certificates", "list")
+    assert (listed.exit_code, listed.stdout.split("\t")[:2]) == (0, [NAME, NAME])
+    product.rows("UPDATE vps_instances SET certificate_due_at = now() + interval '30 days'")
+    assert "0 certificates" in flows("certificates", "renew").stdout
+    unknown = flows("certificates", "renew", "mail.beta.example")
+    assert (unknown.exit_code, "no host mail.beta.example" in unknown.stderr) == (2, True)
+    assert "pm-test-1-01 waiting_for" in flows("certificates", "renew", NAME).stdout
+
+
+def flows(*words: str) -> Result:
+    """Run `python -m flows …` in this process, piped."""
+    return CliRunner().invoke(app, list(words))
