@@ -28,8 +28,8 @@ from prefect.types._datetime import DateTime
 
 from flows import automations
 from flows.jobs.handlers import worker_of
-from flows.resources import analytics_dsn, core_dsn, resources, settings
-from sql import migrate
+from flows.resources import analytics_dsn, core_dsn, direct_dsn, listen_dsn, resources, settings
+from sql import capabilities, migrate
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,13 @@ async def working() -> AsyncGenerator[None]:
 
 
 async def migrated() -> None:
-    """The schema of a database of our own is brought up by ourselves; a foreign one is only looked at."""
+    """A database of our own is brought up to date by ourselves. Raises ValueError for one that keeps nobody apart."""
     if settings().database.core_dsn is None:
         await migrate.up(await core_dsn(), "core")
         await migrate.up(await analytics_dsn(), "analytics")
+    for dsn in (await direct_dsn(), await listen_dsn()):
+        if unsafe := (await capabilities.probe(dsn)).unsafe:
+            raise ValueError(f"the database is not safe to work on: {unsafe[0]}; see: python -m flows migrate doctor")
 
 
 async def deployments() -> list[RunnerDeployment]:

@@ -12,11 +12,11 @@ import typer
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.onboarding.admission import missing_settings
 from flows.policy.verdict import Truth, Verdict, overall
-from flows.resources import Resources, core_dsn, migration_dsn, resources, settings
+from flows.resources import Resources, core_dsn, direct_dsn, listen_dsn, migration_dsn, resources, settings
 from providers.acme import Acme, new_account_key
 from providers.errors import ProviderError
 from providers.resolver import Outcome
-from sql import migrate, vps_instances
+from sql import capabilities, migrate, vps_instances
 from sql.migration_files import TARGETS
 from sql.session import as_orchestrator
 
@@ -88,6 +88,23 @@ async def check_prefect() -> Verdict:
     if await answers():
         return Verdict("prefect", Truth.PASS, found=(os.environ["PREFECT_API_URL"],))
     return Verdict("prefect", Truth.FAIL, "silent", found=("no answer",), fix="run: python -m flows serve")
+
+
+async def check_databases(_: Resources) -> Verdict:
+    """What the servers offer and the logins may do, tried; what is only weaker is told and no failure."""
+    probes = {
+        target: await capabilities.probe(await dsn())
+        for target, dsn in {"core": direct_dsn, "analytics": listen_dsn}.items()
+    }
+    unsafe = [f"{target}: {said}" for target, found in probes.items() for said in found.unsafe]
+    weaker = [f"{target}: {said}" for target, found in probes.items() for said in found.weaker]
+    if unsafe:
+        return Verdict("databases", Truth.FAIL, "unsafe", found=tuple(unsafe), fix="python -m flows migrate doctor")
+    versions = (
+        f"{target}: PostgreSQL {found.server_version // 10000}, wal_level {found.wal_level}"
+        for target, found in probes.items()
+    )
+    return Verdict("databases", Truth.PASS, found=(*versions, *weaker))
 
 
 async def check_schema(_: Resources) -> Verdict:
@@ -195,7 +212,15 @@ async def check_authority(r: Resources) -> Verdict:
     return Verdict("certificates", Truth.PASS, found=(f"{group.acme_directory} answers",))
 
 
-CHECKS = (check_schema, check_resolver, check_provider, check_smtp_filters, check_key_expiry, check_authority)
+CHECKS = (
+    check_databases,
+    check_schema,
+    check_resolver,
+    check_provider,
+    check_smtp_filters,
+    check_key_expiry,
+    check_authority,
+)
 
 
 def database() -> None:
