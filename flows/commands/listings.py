@@ -1,6 +1,6 @@
 """listings and blocklists: what the lists say of an address or a domain, and which lists are asked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,8 @@ from sql.session import as_orchestrator
 app = typer.Typer(no_args_is_help=True, help="Blocklists: which are asked, how they stand, what waits for them.")
 
 COLOURS = {Truth.PASS: "clean", Truth.FAIL: "LISTED", Truth.UNKNOWN: "unknown"}
+COLUMNS = ("list", "tier", "says", "found", "on record", "what to do")
+NARROW = 5
 EXITS = {Truth.PASS: Exit.OK, Truth.FAIL: Exit.FAILED, Truth.UNKNOWN: Exit.UNAVAILABLE}
 
 
@@ -42,9 +44,17 @@ async def _listings(subject: str, *, as_json: bool) -> None:
     if as_json:
         say_json(document(verdict, found, known))
     else:
-        rows = [row(one, known.get(one.listname, {})) for one in found]
-        show_table(f"{subject}: {words(verdict)}", ("list", "tier", "says", "found", "on record", "what to do"), rows)
+        show_narrow(f"{subject}: {words(verdict)}", COLUMNS, [row(one, known.get(one.listname, {})) for one in found])
+        for one in found if out.is_terminal else ():
+            if one.verdict.fix:
+                out.print(one.verdict.fix, markup=False)
     raise typer.Exit(EXITS[verdict.truth])
+
+
+def show_narrow(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The first columns on a terminal, where long ones would be folded to shreds; all of them in a pipe."""
+    shown = NARROW if out.is_terminal else len(columns)
+    show_table(title, columns[:shown], [line[:shown] for line in rows])
 
 
 def words(verdict: Verdict) -> str:
@@ -114,8 +124,8 @@ async def _show() -> None:
             else f"{kind} not tested" for kind in one.points
         )  # fmt: skip
         state = "off" if not one.is_enabled else "on" if one.gates else "on, waived"
-        lines.append((one.name, one.tier, state, ", ".join(stands), one.zone, one.condition or "-", one.checked_on))
-    show_table("blocklists", ("list", "tier", "state", "self-test", "zone", "condition", "row checked"), lines)
+        lines.append((one.name, one.tier, state, ", ".join(stands), one.condition or "-", one.zone, one.checked_on))
+    show_narrow("blocklists", ("list", "tier", "state", "self-test", "condition", "zone", "row checked"), lines)
 
 
 @app.command()
