@@ -1,4 +1,4 @@
-"""P7: raw interactions into daily figures in one statement, beside one upsert a row and a scan of the same rows."""
+"""P7: raw interactions into daily figures, a statement a day, beside one upsert a row and a scan of the same rows."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from math import log
 
 import psycopg
 from psycopg import AsyncConnection
@@ -33,29 +34,37 @@ UPSERT = """
 
 
 def main() -> None:
-    with running_server("bench") as server, cloned(with_template(server), TEMPLATE) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute(FILL, [ROWS])
-            conn.execute("VACUUM ANALYZE email_opens")
-        asyncio.run(measure(dsn))
+    with running_server("bench") as server:
+        template = with_template(server)
+        medians: dict[int, float] = {}
+        for rows in (ROWS // 4, ROWS // 2, ROWS):
+            with cloned(template, TEMPLATE) as dsn:
+                with psycopg.connect(dsn, autocommit=True) as conn:
+                    conn.execute(FILL, [rows])
+                    conn.execute("VACUUM ANALYZE email_opens")
+                medians[rows] = asyncio.run(measure(dsn, rows))
+    exponent = log(medians[ROWS // 4] / medians[ROWS] * 4) / log(4)
+    print(f"P7  growth: exponent {exponent:.2f} from {ROWS // 4} to {ROWS} rows")
 
 
-async def measure(dsn: str) -> None:
+async def measure(dsn: str, rows: int) -> float:
+    """Rows a second, the median of all rounds."""
     pool = await open_pool(dsn, part="bench")
     rates: dict[str, list[float]] = {"row by row": [], "ours": [], "again": [], "scan": []}
     for _ in range(ROUNDS):
-        for name, work, rows in (("row by row", by_row, BY_ROW), ("ours", ours, ROWS), ("again", ours, ROWS),
-                                 ("scan", scan, ROWS)):  # fmt: skip
+        for name, work, worked in (("row by row", by_row, BY_ROW), ("ours", ours, rows), ("again", ours, rows),
+                                   ("scan", scan, rows)):  # fmt: skip
             if name in {"row by row", "ours"}:
                 await emptied(dsn)
-            rates[name].append(rows / await timed(pool, work))
+            rates[name].append(worked / await timed(pool, work))
     await pool.close()
-    print(f"P7  {ROWS} rows, {ROUNDS} rounds, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%H:%M}Z, rows/s")
+    print(f"P7  {rows} rows, {ROUNDS} rounds, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%H:%M}Z, rows/s")
     for name, values in rates.items():
         print(f"P7  {name:<11} median {statistics.median(values):>12,.0f}   {min(values):,.0f} to {max(values):,.0f}")
     ratio = statistics.median(rates["ours"]) / statistics.median(rates["row by row"])
     print(f"P7  ours / row by row {ratio:.1f}, ours / scan "
           f"{statistics.median(rates['ours']) / statistics.median(rates['scan']):.2f}")  # fmt: skip
+    return statistics.median(rates["ours"])
 
 
 async def timed(pool, work: Callable[[AsyncConnection], Awaitable[object]]) -> float:
