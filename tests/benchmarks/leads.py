@@ -52,7 +52,7 @@ async def measure(server) -> None:
                     (ours if name == "ours" else bare).append(await timed(dsn, text, ours=name == "ours"))
         taken[size] = statistics.median(ours)
         limit = statistics.median(bare)
-        print(f"leads {size:>9}: median {size / taken[size]:>9,.0f}   {size / max(ours):,.0f} to {size / min(ours):,.0f}"
+        print(f"leads {size:>9}: median {size / taken[size]:>9,.0f}   {size / max(ours):,.0f}-{size / min(ours):,.0f}"
               f"   bare COPY {size / limit:>9,.0f}   ratio {limit / taken[size]:.2f}")  # fmt: skip
     print(f"leads growth: exponent {log(taken[LINES] / taken[LINES // 4]) / log(4):.2f}, load {os.getloadavg()[0]:.1f}")
 
