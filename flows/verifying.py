@@ -6,9 +6,10 @@ routinely, and everything else in full. A status changes only by agreeing looks;
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import Literal
 from uuid import UUID
 
 from prefect import flow, task
@@ -22,7 +23,7 @@ from flows.looking import Seen, look_at
 from flows.policy.dns_status import Notice
 from flows.policy.lifecycle import allowed_from
 from flows.resources import Resources, resources
-from sql import dns_checks, domains, infrastructure_events, provisioning
+from sql import alerts, dns_checks, domains, infrastructure_events, provisioning, tenants
 from sql.dns_checks import CheckOf
 from sql.domains import DueDomain, Look
 from sql.session import AlreadyExists, Connection, as_orchestrator
@@ -34,6 +35,10 @@ DOMAINS_AT_ONCE = 100
 SWEEP_SECONDS = 100.0  # the next one comes within two minutes
 NOTHING_KNOWN_SECONDS = 86400
 APART = timedelta(seconds=10)
+ACTOR = "verify_due_domains"
+LOUDNESS: Mapping[Notice, Literal["low", "medium", "high"]] = {
+    Notice.FIRST_FAIL: "medium", Notice.FAILED: "high", Notice.NOBODY_ANSWERS: "medium",
+}  # fmt: skip
 
 
 @flow(name="verify_due_domains", retries=0)
@@ -103,6 +108,8 @@ async def settle(r: Resources, seen: Sequence[Seen]) -> None:
         for one in fresh:
             await note_notices(conn, one, run_id)
     for one in fresh:
+        if one.outcome.notices:
+            await tell(r, one)
         if one.outcome.status != one.domain.verification_status:
             await move(r, one, run_id)
     if ready := {one.domain.tenant_id for one in fresh if one.full and one.outcome.blocked is None}:
@@ -133,9 +140,28 @@ async def note_notices(conn: Connection, one: Seen, run_id: UUID | None) -> None
         who = "operator" if notice is Notice.NOBODY_ANSWERS else "tenant"
         await infrastructure_events.record_event(
             conn, tenant_id=one.domain.tenant_id, subject_type="domain", subject_id=one.domain.domain_name,
-            event=f"dns_{notice}", reason=verdict.reason, actor="verify_due_domains", flow_run_id=run_id,
+            event=f"dns_{notice}", reason=verdict.reason, actor=ACTOR, flow_run_id=run_id,
             details={"record": verdict.subject, "fix": verdict.fix[:1000], "tell": who},
         )  # fmt: skip
+
+
+async def tell(r: Resources, one: Seen) -> None:
+    """Open an alert, the louder the surer, or close it: one for each record and cause, however often it is seen."""
+    name = one.domain.domain_name
+    async with as_orchestrator(r.pool) as conn:
+        tenant = await tenants.get_tenant_by_id(conn, one.domain.tenant_id)
+    async with as_orchestrator(r.analytics) as conn:
+        for verdict, notice in one.outcome.notices:
+            key = f"dns:{name}:{verdict.subject}"
+            if notice is Notice.RECOVERED:
+                await alerts.resolve(conn, key, ACTOR)
+                continue
+            asks_staff = notice is Notice.NOBODY_ANSWERS
+            await alerts.raise_alert(
+                conn, dedupe_key=f"{key}:silent" if asks_staff else key, category="dns", severity=LOUDNESS[notice],
+                title=f"{name}: {verdict.subject} {verdict.reason}", message=verdict.fix or verdict.reason,
+                tenant_id=tenant.tenant_id if tenant and not asks_staff else None,
+            )  # fmt: skip
 
 
 async def move(r: Resources, one: Seen, run_id: UUID | None) -> None:
@@ -147,7 +173,7 @@ async def move(r: Resources, one: Seen, run_id: UUID | None) -> None:
             if before:
                 await infrastructure_events.record_event(
                     conn, tenant_id=domain.tenant_id, subject_type="domain", subject_id=domain.domain_name,
-                    event=f"domain_{to}", from_status=before, to_status=to, actor="verify_due_domains",
+                    event=f"domain_{to}", from_status=before, to_status=to, actor=ACTOR,
                     flow_run_id=run_id,
                 )  # fmt: skip
     except AlreadyExists:

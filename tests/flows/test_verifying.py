@@ -116,6 +116,9 @@ async def test_one_bad_look_takes_nobodys_green_away_and_is_told_once(
     assert checks(product) == [("dmarc", "fail", "missing")]
     events = product.rows("SELECT event FROM infrastructure_events WHERE subject_type = 'domain'")
     assert [event["event"] for event in events] == ["dns_first_fail"]
+    (alert,) = product.rows("SELECT * FROM system_notifications")
+    assert (alert["severity"], alert["tenant_id"], alert["is_resolved"]) == ("medium", tenant.uuid, False)
+    assert alert["title"] == "acme.example: dmarc missing"
 
 
 async def test_three_bad_looks_over_an_hour_make_it_failed_and_one_good_look_brings_it_back(
@@ -138,6 +141,8 @@ async def test_three_bad_looks_over_an_hour_make_it_failed_and_one_good_look_bri
     assert [event["event"] for event in events] == [
         "dns_first_fail", "dns_failed", "domain_failed", "dns_recovered", "domain_verified",
     ]  # fmt: skip
+    (alert,) = product.rows("SELECT * FROM system_notifications")
+    assert (alert["severity"], alert["is_resolved"]) == ("high", True)
 
 
 @pytest.mark.parametrize("fault", ["servfail", "refused", "garbage"])
