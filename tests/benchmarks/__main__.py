@@ -3,7 +3,17 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("blocklists", "dns", "isolation", "leads", "onboarding", "many_tenants", "queue", "rollup", "row_security")
+BENCHMARKS = (
+    "blocklists",
+    "dns",
+    "isolation",
+    "leads",
+    "onboarding",
+    "many_tenants",
+    "queue",
+    "rollup",
+    "row_security",
+)
 
 
 def main(names: list[str]) -> int:

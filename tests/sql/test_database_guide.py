@@ -15,7 +15,7 @@ from sql.description import described
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "database.md"
-HEADINGS = 21  # `###` headings of the guide, one of them twice: Index and Table monitoring are one
+HEADINGS = 21  # `###` headings of the guide
 ROW = re.compile(r"^\| (?P<heading>[A-Z][^|]+) \| (?P<shows>[^|]+) \| (?P<tests>[^|]*) ?\|$", re.MULTILINE)
 QUOTED = re.compile(r"`([^`]+)`")
 ALLOWED_EXITS = {0, 3}  # done, or something is pending
