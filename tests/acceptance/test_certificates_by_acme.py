@@ -214,7 +214,8 @@ def short_lived(quiet: Lab, certified: Tenant, login: tuple[str, str]) -> Genera
     """What we know of the certificate was lost, and the next one lives two minutes; another authority afterwards."""
     quiet.world.pebble.restart(SHORT_LIFE_SECONDS)
     quiet.tables.execute(
-        "UPDATE vps_instances SET certificate_due_at = NULL, configuration = configuration || %s::jsonb WHERE tenant_id = %s",
+        "UPDATE vps_instances SET certificate_due_at = NULL, configuration = configuration || %s::jsonb"
+        " WHERE tenant_id = %s",
         [json.dumps({"certificate_pem": "lost"}), certified.id],
     )
     assert "renewed, ends" in renew(quiet)
