@@ -125,7 +125,9 @@ def test_an_interrupt_reaches_the_command_which_may_tidy_up(empty: None) -> None
 
 
 def test_a_command_ends_with_the_one_that_was_called(empty: None) -> None:
-    with subprocess.Popen([*ITSELF, "inside", "--", "sh", "-c", "echo in; exec sleep 1000"], stdout=subprocess.PIPE) as one:
+    with subprocess.Popen(
+        [*ITSELF, "inside", "--", "sh", "-c", "echo in; exec sleep 1000"], stdout=subprocess.PIPE
+    ) as one:
         assert one.stdout
         assert one.stdout.readline() == b"in\n"
         one.kill()
