@@ -10,7 +10,7 @@ from flows.commands.dns_records import app
 from flows.commands.terminal import Exit, out, run, say_json, show_table
 from flows.policy.names import host_name
 from flows.policy.plain_text import plain
-from flows.policy.records import Need, entries
+from flows.policy.records import Need, entries, line
 from flows.policy.verdict import Truth, Verdict, overall
 from flows.resources import Resources, resources
 from flows.surveying import survey
@@ -76,9 +76,11 @@ def say(name: str, verdicts: list[Verdict], truth: Truth, *, as_json: bool) -> N
     if as_json:
         say_json({"domain": name, "verdict": truth, "records": [document(verdict) for verdict in verdicts]})
         return
-    columns = ("record", "verdict", "expected", "found", "said by", "fix")
+    columns = ("record", "verdict", "expected", "found", "said by")
     show_table(f"{name}: {WORDS[truth]}", columns, [row(verdict) for verdict in verdicts])
     for verdict in verdicts:
+        if verdict.truth is not Truth.PASS:
+            out.print(line(verdict), markup=False)
         for warning in verdict.warnings:
             out.print(f"{verdict.subject}: note: {plain(warning)}", markup=False)
 
@@ -87,9 +89,8 @@ def row(verdict: Verdict) -> tuple[str, ...]:
     """One record's line."""
     word = WORDS[verdict.truth] + ("" if verdict.reason == "ok" else f" ({verdict.reason})")
     found = " | ".join(plain(value, WIDEST) for value in verdict.found) or "-"
-    fix = "-" if verdict.truth is Truth.PASS else verdict.fix or "it is looked at again"
-    who = ", ".join(dict.fromkeys(seen.source for seen in verdict.evidence)) or "-"
-    return verdict.subject, word, plain(verdict.expected, WIDEST) or "-", found, who, fix
+    who = ", ".join(dict.fromkeys(seen.source.removesuffix(".") for seen in verdict.evidence)) or "-"
+    return verdict.subject, word, plain(verdict.expected, WIDEST) or "-", found, who
 
 
 def document(verdict: Verdict) -> dict[str, Any]:
