@@ -38,6 +38,11 @@ zone:
     file: "reverse"
     zonefile-load: whole
     journal-content: none
+  - domain: .
+    storage: "{folder}"
+    file: "root"
+    zonefile-load: whole
+    journal-content: none
 """
 UNBOUND = """\
 server:
@@ -59,6 +64,9 @@ server:
     rrset-cache-size: 256m
 remote-control:
     control-enable: no
+stub-zone:
+    name: "."
+    stub-addr: 127.0.0.1@{authority}
 stub-zone:
     name: "{zone}"
     stub-addr: 127.0.0.1@{authority}
@@ -146,6 +154,8 @@ def write_zones(folder: Path, count: int) -> None:
         out.writelines(f"mx{n} A 198.51.100.{n}\n" for n in range(EXCHANGES))
         for n in range(count):
             out.write("\n".join(domain_lines(n, rng)) + "\n")
+    # A domain without a record is looked for above itself, up to the root: nothing of that may leave for the Internet.
+    (folder / "root").write_text(f"$ORIGIN .\n{head.replace('ns hostmaster', 'ns.bench.example. a.example.')}")
     (folder / "reverse").write_text(
         f"$ORIGIN {REVERSE}.\n{head}" + "".join(f"{n} PTR mx{n}.{ZONE}.\n" for n in range(EXCHANGES))
     )
