@@ -14,6 +14,8 @@ from sql.dumps import DumpRefused
 from sql.migration_files import TARGETS, Target
 from sql.session import as_orchestrator
 
+PARTS = ("count", "dump", "check", "upload", "read_back", "fetch", "restore", "prove")
+"""In the order they are done."""
 OneTarget = Annotated[str, typer.Option(help="core or analytics; empty: every database there is")]
 
 
@@ -92,12 +94,11 @@ async def _drill(target: Target | None) -> None:
         for one in (target,) if target else await targets():
             try:
                 made = await dump_and_store(r, one)
-                seconds = made.seconds | await rehearse(r, one)
+                took = made.seconds | await rehearse(r, one)
             except (DumpRefused, InTheWay) as refused:
                 stop(Exit.FAILED, f"{one}: {refused}")
-            show_table(
-                f"drill of {one}", ("part", "seconds"), [*seconds.items(), ("all", round(sum(seconds.values()), 3))]
-            )
+            rows = [(part, took[part]) for part in PARTS if part in took]
+            show_table(f"drill of {one}", ("part", "seconds"), [*rows, ("all", round(sum(took.values()), 3))])
             out.print(
                 f"{made.object_key}: {made.tables} tables, {made.row_total} rows, all as they were; proven",
                 markup=False,
