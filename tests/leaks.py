@@ -78,7 +78,7 @@ def settled(temporary: Path) -> list[str]:
 def everything_left(temporary: Path) -> list[str]:
     found = leftovers(WORLD)
     found += [f"room {room.standing(state_root())}"] if room.standing(state_root()) else []
-    found += [f"file {path}" for path in state_root().glob("*") if WORLD in path.name and path.name not in LOCKS]
+    found += [f"file {path}" for path in state_root().glob("*") if path.stem == WORLD and path.name not in LOCKS]
     return found + [f"temporary file {path}" for path in sorted(temporary.iterdir())]
 
 
