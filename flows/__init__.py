@@ -1,1 +1,1 @@
-"""When, and in what order: one file per journey."""
+"""When, and in what order: one file per journey, in a room with its kin where it has any."""

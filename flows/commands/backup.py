@@ -26,7 +26,7 @@ def backup(target: OneTarget = "") -> None:
 
 
 async def _backup(target: Target | None) -> None:
-    from flows.backing_up import dump_and_store, targets  # noqa: PLC0415  Prefect is slow to import
+    from flows.backups.backing_up import dump_and_store, targets  # noqa: PLC0415  Prefect is slow to import
 
     async with resources() as r:
         for one in (target,) if target else await targets():
@@ -71,7 +71,7 @@ def restore(
 
 
 async def _restore(target: Target, name: str, database: str, again: str) -> None:
-    from flows.restoring import restore_into  # noqa: PLC0415  Prefect is slow to import
+    from flows.backups.restoring import restore_into  # noqa: PLC0415  Prefect is slow to import
 
     try:
         sentence, seconds = await restore_into(target, name or None, database, again or None)
@@ -87,8 +87,8 @@ def drill(target: OneTarget = "") -> None:
 
 
 async def _drill(target: Target | None) -> None:
-    from flows.backing_up import dump_and_store, targets  # noqa: PLC0415  Prefect is slow to import
-    from flows.restoring import rehearse  # noqa: PLC0415  likewise
+    from flows.backups.backing_up import dump_and_store, targets  # noqa: PLC0415  Prefect is slow to import
+    from flows.backups.restoring import rehearse  # noqa: PLC0415  likewise
 
     async with resources() as r:
         for one in (target,) if target else await targets():

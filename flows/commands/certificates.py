@@ -59,7 +59,7 @@ def renew(
 
 
 async def _renew(host: str) -> None:
-    from flows.renewing import renew_certificates  # noqa: PLC0415  Prefect's flows take a second to import
+    from flows.certificates.renewing import renew_certificates  # noqa: PLC0415  Prefect's flows take a second to import
 
     if host:
         async with resources() as r, as_orchestrator(r.pool) as conn:

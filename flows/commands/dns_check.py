@@ -5,15 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import observing
 from flows.commands.dns_records import app
 from flows.commands.terminal import Exit, out, run, say_json, show_table
+from flows.domains import observing
+from flows.domains.surveying import survey
 from flows.policy.names import host_name
 from flows.policy.plain_text import plain
 from flows.policy.records import Need, entries, line
 from flows.policy.verdict import Truth, Verdict, overall
 from flows.resources import Resources, resources
-from flows.surveying import survey
 from sql import domains
 from sql.domains import DueDomain
 from sql.session import as_orchestrator

@@ -7,9 +7,9 @@ import typer
 from flows.commands.dns_check import app
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, show_table, stop
+from flows.domains.rotating import tend
 from flows.policy.names import host_name
 from flows.resources import Resources, resources
-from flows.rotating import tend
 from sql import dkim_keys, domains
 from sql.domains import DueDomain
 from sql.session import as_orchestrator

@@ -10,10 +10,10 @@ from flows.acting import actor
 from flows.commands.permission import changes
 from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
+from flows.domains.publishing import Plan, last_publication, note, planned, undo
 from flows.onboarding.plans import estate_of, plan_of
 from flows.policy.records import Conflict, Entry, Holder, Keep, Need, entries, expected_records
 from flows.policy.zone_lines import panel_name, quoted, zone_lines
-from flows.publishing import Plan, last_publication, note, planned, undo
 from flows.resources import Resources, resources
 from sql import dns_hosts, domains, provisioning
 from sql.domains import Domain

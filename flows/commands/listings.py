@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.acting import actor
+from flows.blocklists.lists import findings, known_lists, proven_lists, tell_of_codes
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
-from flows.lists import findings, known_lists, proven_lists, tell_of_codes
 from flows.policy.blocklists import Finding, Kind, TrustState, kind_of, screen
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import resources

@@ -13,7 +13,7 @@ CONNECTIONS = 3  # turns, beats and reaping; handlers have the pool of their res
 
 
 def handlers_of(r: Resources) -> Mapping[str, Handler]:
-    """Queue to handler. Queues whose rows mean a flow are the dispatcher's (flows/dispatch_jobs.py)."""
+    """Queue to handler. Queues whose rows mean a flow are the dispatcher's (flows/jobs/dispatch_jobs.py)."""
 
     async def analytics(_: Job) -> None:
         await rolled_up(r)

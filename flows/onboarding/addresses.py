@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 
-from flows import observing
+from flows.domains import observing
 from flows.hosts import shell_on
 from flows.onboarding import buying, screening
 from flows.onboarding.plans import estate_of

@@ -1,7 +1,7 @@
 """A certificate for the host's names, issued by the configured authority and shown by the host."""
 
+from flows.certificates.issuing import ensure_issued, note_shown
 from flows.hosts import converge
-from flows.issuing import ensure_issued, note_shown
 from flows.onboarding.desired import desired_host
 from flows.onboarding.plans import estate_of
 from flows.outcomes import Done, Outcome, Waiting

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flows import observing, vault
+from flows import vault
+from flows.domains import observing
+from flows.domains.publishing import carry_out, planned
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of, plan_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.dns_ids import dkim_selector
@@ -17,7 +19,6 @@ from flows.policy.records import (
     renewed,
 )
 from flows.policy.verdict import Truth, Verdict
-from flows.publishing import carry_out, planned
 from flows.resources import Resources
 from flows.runs import actor
 from flows.steps import step

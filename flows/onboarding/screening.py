@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from flows.lists import screened
+from flows.blocklists.lists import screened
 from flows.resources import Resources
 from flows.runs import actor
 from sql import address_screenings, infrastructure_events

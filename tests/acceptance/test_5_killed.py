@@ -15,7 +15,7 @@ EFFECTS = (
     ("flows.onboarding.hosts:converge", 2),  # the mail stack; the first makes sure of the hardening
     ("providers.dns_host:Rfc2136.publish", 1),
     ("providers.hostwinds.client:Hostwinds.set_ptr", 1),
-    ("flows.issuing:issue_by_private_authority", 1),
+    ("flows.certificates.issuing:issue_by_private_authority", 1),
     ("flows.onboarding.mailboxes:converge", 1),
     ("providers.mail:Submission.send", 1),
 )

@@ -27,12 +27,12 @@ INVALID = json.dumps(
     }
 ).encode()  # fmt: skip
 EFFECTS = (
-    ("before", "flows.acme_issuing:placed"),
+    ("before", "flows.certificates.ordering:placed"),
     ("after", "providers.acme.authority:Acme.place_order"),  # placed, and nobody knows its address
-    ("after", "flows.acme_issuing:placed"),
-    ("after", "flows.acme_issuing:answer"),
+    ("after", "flows.certificates.ordering:placed"),
+    ("after", "flows.certificates.ordering:answer"),
     ("after", "providers.acme.authority:Acme.finalize"),
-    ("before", "flows.issuing:keep"),
+    ("before", "flows.certificates.issuing:keep"),
     ("before", "flows.onboarding.certificates:converge"),
 )
 

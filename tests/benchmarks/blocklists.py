@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from flows.listing import is_due, tell
+from flows.blocklists.listing import is_due, tell
 from flows.resources import resources, settings
 from sql import blacklist_checks
 from sql.session import as_orchestrator

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from flows.lists import Known, findings
+from flows.blocklists.lists import Known, findings
 from flows.policy.blocklists import Blocklist, Code, Kind, Probe, Trust, TrustState
 from flows.policy.verdict import Truth
 from providers.blocklists import Blocklists, ListZone

@@ -13,8 +13,8 @@ import dns.exception
 import dns.rdatatype
 import dns.resolver
 
+from flows.domains.surveying import survey
 from flows.policy.verdict import Truth
-from flows.surveying import survey
 from providers.resolver import Answer, Inquiry, Outcome, Resolver
 from providers.resolver.library import HOLDS_NAMES
 from tests.benchmarks.dns_world import SELECTORS, domain_names

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from flows import vault
-from flows.acme_account import account_key, key_path
-from flows.acme_issuing import issue_by_acme, open_order
+from flows.certificates.account import account_key, key_path
+from flows.certificates.ordering import issue_by_acme, open_order
 from flows.outcomes import Waiting
 from flows.resources import Resources, resources
 from providers.errors import Unauthorized, Unavailable

@@ -5,7 +5,7 @@ import logging
 import psycopg
 import pytest
 
-from flows.backing_up import dump_and_store, expect_rows, targets
+from flows.backups.backing_up import dump_and_store, expect_rows, targets
 from flows.resources import resources
 from providers import sealed_files
 from providers.errors import Unauthorized, Unavailable, Unconfirmed

@@ -11,7 +11,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows import dispatch, serving
-from flows.dispatch_jobs import FLOW_OF_QUEUE, dispatch_jobs, key_of, swept
+from flows.jobs.dispatch_jobs import FLOW_OF_QUEUE, dispatch_jobs, key_of, swept
 from flows.resources import resources
 from sql import jobs
 from sql.jobs import Job, NewJob

@@ -6,8 +6,8 @@ from typing import Any, get_args
 import psycopg
 import pytest
 
-from flows.listing import check_blocklists, checked, is_due, tell
-from flows.lists import proven_lists, screened
+from flows.blocklists.listing import check_blocklists, checked, is_due, tell
+from flows.blocklists.lists import proven_lists, screened
 from flows.policy.blocklists import Kind
 from flows.policy.verdict import Truth
 from flows.resources import resources

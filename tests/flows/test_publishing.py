@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from flows.__main__ import app
 from flows.commands.terminal import Exit
+from flows.domains.publishing import Plan, carry_out, planned
 from flows.onboarding.plans import estate_of, plan_of
 from flows.policy.records import Conflict, expected_records
-from flows.publishing import Plan, carry_out, planned
 from flows.resources import resources
 from providers.errors import Unconfirmed
 from sql import domains

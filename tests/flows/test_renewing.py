@@ -10,8 +10,8 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from flows.__main__ import app
+from flows.certificates.renewing import renew_certificates, severity, waiting_after
 from flows.policy.certificates import due_at
-from flows.renewing import renew_certificates, severity, waiting_after
 from providers.errors import Rejected, Unavailable
 from providers.keys import certificate_facts, issue_certificate
 from sql.session import Contended
@@ -114,7 +114,7 @@ def test_a_fresh_certificate_is_due_after_two_thirds_of_its_life() -> None:
 
 
 def test_the_private_authority_needs_its_files(tmp_path: Path) -> None:
-    from flows.issuing import read_authority  # noqa: PLC0415  beside its test alone
+    from flows.certificates.issuing import read_authority  # noqa: PLC0415  beside its test alone
 
     with pytest.raises(Rejected, match="must be set"):
         read_authority(None)

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.__main__ import app
-from flows.backing_up import dump_and_store
+from flows.backups.backing_up import dump_and_store
+from flows.backups.restoring import prune, rehearse, restore_into
 from flows.resources import resources
-from flows.restoring import prune, rehearse, restore_into
 from providers.sealed_files import NotWhole
 from sql import databases
 from sql.databases import InTheWay

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from flows import vault
+from flows.domains.rotating import rotate_dkim_keys, tend
 from flows.policy.dkim import DkimRecord
 from flows.policy.records import dated_key
 from flows.resources import resources
-from flows.rotating import rotate_dkim_keys, tend
 from providers.keys import new_dkim_ed25519
 from sql import dkim_keys, domain_ip_assignments, domains, provisioning, smtp_ip_addresses, vps_instances
 from sql.session import as_orchestrator

@@ -10,8 +10,8 @@ from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 
 from flows import serving
-from flows.observing import ROUTINE_QUESTIONS
-from flows.verifying import verify_domain, verify_due_domains
+from flows.domains.observing import ROUTINE_QUESTIONS
+from flows.domains.verifying import verify_domain, verify_due_domains
 from tests.support.dns_zone import Internet, internet, picture
 from tests.support.product import Customer, Product
 

@@ -17,9 +17,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from flows import observing, states
+from flows import states
 from flows.dispatch import resume
-from flows.looking import Seen, look_at
+from flows.domains import observing
+from flows.domains.looking import Seen, look_at
 from flows.policy.dns_status import Notice
 from flows.policy.lifecycle import allowed_from
 from flows.resources import Resources, resources

@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
-from flows import observing
-from flows.acme_account import account_key
+from flows.certificates.account import account_key
+from flows.domains import observing
 from flows.hosts import shell_on
 from flows.onboarding.hosts import run_or_reject
 from flows.outcomes import Waiting

@@ -14,8 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
+from flows.certificates.issuing import ensure_issued, note_shown
 from flows.hosts import converge
-from flows.issuing import ensure_issued, note_shown
 from flows.onboarding.desired import CERTIFICATE
 from flows.outcomes import Waiting
 from flows.policy import mail_host

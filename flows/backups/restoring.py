@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.backing_up import FORMAT, note_failure, targets, timed
+from flows.backups.backing_up import FORMAT, note_failure, targets, timed
 from flows.policy.backups import STAMP, Dump, Keep, made_at, note_and_rest, superfluous
 from flows.redact import redactor
 from flows.resources import Resources, migration_dsn, object_store, resources, sealing_keys, settings

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flows import observing, vault
+from flows import vault
+from flows.domains import observing
 from flows.policy.records import (
     Change,
     Conflict,

@@ -20,8 +20,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.lists import Known, finding, is_subject, names_of, proven_lists, tell_of_codes
-from flows.looked import Looked, ended, weighed
+from flows.blocklists.lists import Known, finding, is_subject, names_of, proven_lists, tell_of_codes
+from flows.blocklists.looked import Looked, ended, weighed
 from flows.policy.blocklists import Act, Kind, kind_of
 from flows.resources import Resources, resources
 from sql import alerts, blacklist_checks, infrastructure_events, provider_blacklist_status

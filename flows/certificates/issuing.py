@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from flows.acme_issuing import issue_by_acme
+from flows.certificates.ordering import issue_by_acme
 from flows.hosts import shell_on
 from flows.onboarding.desired import CERTIFICATE
 from flows.onboarding.hosts import run_or_reject

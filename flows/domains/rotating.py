@@ -13,8 +13,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows import observing, publishing, states
+from flows import states
 from flows.acting import actor
+from flows.domains import observing, publishing
 from flows.hosts import converge
 from flows.onboarding.desired import desired_host
 from flows.onboarding.plans import ALGORITHMS, estate_of, plan_of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flows import observing
+from flows.domains import observing
 from flows.policy.records import Entry, Looked, Need, entries, is_settled, looked
 from flows.policy.verdict import Truth, Verdict
 from providers.resolver import Resolver

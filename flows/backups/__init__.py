@@ -1,0 +1,1 @@
+"""Dumps, and the restores that prove them."""

@@ -1,0 +1,1 @@
+"""Blocklists: tested before they are believed, asked, and their listings kept as runs."""

@@ -1,0 +1,1 @@
+"""Certificates of hosts: ordered, proven, shown, renewed in time."""

@@ -1,0 +1,1 @@
+"""What domains publish: looked at, judged, published where we may, kept right."""
