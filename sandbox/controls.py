@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sandbox.demo import Demo
+    from sandbox.stage import Stage
 
 # The host adds the claim to everything that leaves: as whoever controls a sender could.
 FORGE = (
@@ -26,56 +26,56 @@ class Control:
     domain: str
     mistake: str
     why: str
-    story: Callable[[Demo, str], None]
+    story: Callable[[Stage, str], None]
 
 
-def withheld_dkim(demo: Demo, domain: str) -> None:
+def withheld_dkim(stage: Stage, domain: str) -> None:
     """Everything is published but the DKIM keys."""
-    demo.sign_up("Beta", domain, by_api=False)
-    demo.product.run("onboard", domain)
-    demo.publish_by_hand(domain, leave_out="dkim-")
-    demo.go_on(domain)
+    stage.sign_up("Beta", domain, by_api=False)
+    stage.product.run("onboard", domain)
+    stage.publish_by_hand(domain, leave_out="dkim-")
+    stage.go_on(domain)
 
 
-def foreign_spf(demo: Demo, domain: str) -> None:
+def foreign_spf(stage: Stage, domain: str) -> None:
     """The SPF records name another address."""
-    demo.sign_up("Gamma", domain, by_api=False)
-    demo.product.run("onboard", domain)
+    stage.sign_up("Gamma", domain, by_api=False)
+    stage.product.run("onboard", domain)
 
     def another(value: str) -> str:
         return re.sub(r"ip4:[0-9.]+", "ip4:192.0.2.99", value) if value.startswith("v=spf1") else value
 
-    demo.publish_by_hand(domain, change=another)
-    demo.go_on(domain)
+    stage.publish_by_hand(domain, change=another)
+    stage.go_on(domain)
 
 
-def default_ptr(demo: Demo, domain: str) -> None:
+def default_ptr(stage: Stage, domain: str) -> None:
     """The provider accepts the PTR request and does nothing."""
-    demo.sign_up("Delta", domain, by_api=True)
-    onboarding = demo.product.start("flows", "onboard", domain)
-    while not (server := demo.backend.server_of(domain)):
+    stage.sign_up("Delta", domain, by_api=True)
+    onboarding = stage.product.start("flows", "onboard", domain)
+    while not (server := stage.backend.server_of(domain)):
         time.sleep(0.1)
-    demo.admin.fault("ptr_never", label=server["instance_id"], times="forever")
+    stage.admin.fault("ptr_never", label=server["instance_id"], times="forever")
     onboarding.wait()
 
 
-def forged_results(demo: Demo, domain: str) -> None:
+def forged_results(stage: Stage, domain: str) -> None:
     """The message carries a header that claims a pass; the key in DNS is another one by the time it arrives."""
-    demo.sign_up("Omega", domain, by_api=True)
-    receiver = demo.world.receiver("bigmail.example")
+    stage.sign_up("Omega", domain, by_api=True)
+    receiver = stage.world.receiver("bigmail.example")
     receiver.behave("defer", sender=domain)
-    demo.product.run("onboard", domain)
-    for row in demo.backend.rows(
+    stage.product.run("onboard", domain)
+    for row in stage.backend.rows(
         "SELECT selector FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.domain_name = %s", domain
     ):
         name = f"{row['selector']}._domainkey.{domain}."
-        demo.world.dns_update(domain, replace=[(name, "TXT", ["v=DKIM1; k=ed25519; p=" + "A" * 43 + "="])])
-    demo.world.zones.flush(domain)
+        stage.world.dns_update(domain, replace=[(name, "TXT", ["v=DKIM1; k=ed25519; p=" + "A" * 43 + "="])])
+    stage.world.zones.flush(domain)
     claim = f"Authentication-Results: mx.bigmail.example; spf=pass; dkim=pass header.d={domain}; dmarc=pass"
-    demo.world.exec(demo.host_of(domain), FORGE.replace(" && postqueue -f", ""), claim.encode())
+    stage.world.exec(stage.host_of(domain), FORGE.replace(" && postqueue -f", ""), claim.encode())
     receiver.clear()
-    demo.world.exec(demo.host_of(domain), "postqueue -f")
-    demo.go_on(domain)
+    stage.world.exec(stage.host_of(domain), "postqueue -f")
+    stage.go_on(domain)
 
 
 CONTROLS: Sequence[Control] = (

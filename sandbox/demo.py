@@ -6,7 +6,6 @@ receiver with moods; the product is started by command and goes on by itself.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import threading
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox.backend import Backend
 from sandbox.controls import CONTROLS, Control
 from sandbox.environment import proof_at
-from sandbox.hostwinds.admin import Admin
 from sandbox.product import Product, end
+from sandbox.stage import Stage, say
 from sandbox.stamps import shares
 from sandbox.state import DEFAULT_WORLD, State
 from sandbox.world import World
@@ -44,16 +43,13 @@ SETTINGS = {
 }
 
 
-class Demo:
-    """The stage: a world, the product beside it, and what was seen."""
+class Demo(Stage):
+    """What is played, and what was not as it must be."""
 
     def __init__(self, world: World) -> None:
         """The world is up."""
-        self.world = world
         receivers = {"PENGUINMAILS_MAIL__PROOF_RECEIVERS": proof_at(world.info["receivers"])}
-        self.product = Product(world, settings={**SETTINGS, **receivers})
-        self.admin = Admin(world.info["admin_socket"])
-        self.backend = Backend("")
+        super().__init__(world, Product(world, settings={**SETTINGS, **receivers}))
         self.failures: list[str] = []
 
     def run(self) -> int:
@@ -143,38 +139,6 @@ class Demo:
         self.failures.append(f"{what}: it did not come to that; {domain} is {run.get('status')}: {run.get('detail')}")
         return ""
 
-    def sign_up(self, name: str, domain: str, *, by_api: bool, more_domains: tuple[str, ...] = (), ips: int = 1) -> str:
-        """The back end writes the tenant; with `by_api` also the credential of its DNS host."""
-        tenant = self.backend.sign_up(name, domain, ["anna", "bert"], more_domains=more_domains, ips=ips)
-        for owned in (domain, *more_domains):
-            if self.world.exec("dns", f"knotc zone-status {owned}")[0]:
-                self.world.add_zone(owned)
-            if by_api:
-                tsig = self.world.info["tsig"]
-                path = f"dns/{owned}"
-                self.product.run("secret", "put", path, "--tenant", tenant, stdin=tsig["secret"])
-                self.backend.use_dns_host(
-                    owned, server=self.world.info["authoritative"], key_name=tsig["name"], secret_path=path
-                )
-        domains = ", ".join((domain, *more_domains))
-        bought = f"{ips} address{'es' * (ips > 1)}, anna and bert at each domain"
-        say(f"the back end wrote {name}: {domains}; {bought}; DNS {'by API' if by_api else 'by hand'}")
-        return tenant
-
-    def publish_by_hand(
-        self, domain: str, leave_out: str = "", change: Callable[[str], str] = str, *, appended: bool = False
-    ) -> None:
-        """The tenant at its DNS panel: every record the web application shows, with the mistake."""
-        for record in self.backend.records_to_publish(domain):
-            if record["holder"] != "tenant" or record["need"] == "optional":
-                continue
-            if leave_out and record["record_key"].startswith(leave_out):
-                continue
-            values = [change(value) for value in record["value"]]
-            owner = absolute(f"{record['name'].rstrip('.')}.{domain}" if appended else record["name"])
-            self.world.dns_update(domain, replace=[(owner, record["record_type"], values)])
-        self.world.zones.flush(domain)
-
     # What it is worth
 
     def proofs(self) -> None:
@@ -243,10 +207,6 @@ class Demo:
             "charges": len(self.admin.charges()),
         }
 
-    def host_of(self, domain: str) -> str:
-        """The sandbox's name of a domain's server."""
-        return f"s{self.backend.server_of(domain)['hostwind_id']}"
-
     # What must not work
 
     def controls(self) -> None:
@@ -272,15 +232,6 @@ class Demo:
     def play(self, control: Control) -> None:
         """One control from sign-up to its refusal."""
         control.story(self, control.domain)
-
-    def status(self, word: str) -> dict[str, Any]:
-        """`status --json` of one tenant."""
-        found = self.product.run("status", word, "--json")
-        return json.loads(found.stdout) if found.stdout.strip() else {"status": "none", "detail": found.stderr}
-
-    def go_on(self, domain: str) -> None:
-        """The operator presses retry."""
-        self.product.run("retry", self.status(domain)["run"], "--yes")
 
     def ledger(self) -> None:
         """What it cost: one server a tenant, the address that a person bought, and no call that must never be made."""
@@ -328,19 +279,9 @@ def _ended(run: dict[str, Any]) -> bool:
     return run["status"] in {"succeeded", "failed", "rejected"}
 
 
-def absolute(name: str) -> str:
-    """An owner that is not taken as relative to its zone."""
-    return f"{name.rstrip('.')}."
-
-
 def tell(who: str, sentence: str) -> None:
     """What somebody is told or does in between."""
     print(f"  {who:>8} │ {sentence}", flush=True)
-
-
-def say(sentence: str) -> None:
-    """One line of the story."""
-    print(f"\n• {sentence}", flush=True)
 
 
 def play(name: str = DEFAULT_WORLD, *, keep: bool = False) -> int:
