@@ -188,7 +188,7 @@ def test_an_operator_adopts_the_server_whose_label_was_lost(product: Product) ->
     assert flows("retry", str(order["run_id"]), "--yes").exit_code == Exit.WAITING
     settled = product.order_of(customer)
     assert (settled["state"], settled["external_ref"]) == ("fulfilled", str(server["serviceid"]))
-    assert settled["decided_by"].startswith("operator:")
+    assert settled["decided_by"].startswith("bootstrap:")
     assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
 
 
