@@ -105,6 +105,14 @@ def test_an_address_is_capped_over_all_its_mailboxes_and_proofs_count_too(world:
     assert not granted(keeper, "postmaster@acme.example")
 
 
+def test_who_may_send_nothing_is_not_told_to_come_back_tomorrow(world: World) -> None:
+    world.write(CAPS | {"first_day": 0, "canary_cap": 0})
+    answer = world.keeper().answer(asks(), NOON)
+    assert answer.startswith("450 4.7.1")
+    assert "may send nothing for now" in answer
+    assert "tomorrow" not in answer
+
+
 def test_a_proof_has_a_cap_of_its_own(world: World) -> None:
     keeper = world.keeper()
     assert granted(keeper, "postmaster@acme.example", recipients=20)

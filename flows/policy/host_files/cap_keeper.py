@@ -139,6 +139,8 @@ class Keeper:
         limits = {user: user_cap(caps, user, now), address: address_cap(caps, address, now)}
         for name, limit in limits.items():
             if limit is not None and self._ledger.used(name, day) + recipients > limit:
+                if limit == 0:
+                    return f"450 4.7.1 {name} may send nothing for now: its owner is asked to look at the account"
                 return f"450 4.7.1 {name} may address {limit} recipients on {day} (UTC), try again tomorrow"
         self._ledger.note(filter(None, limits), recipients, day)
         return "DUNNO"
