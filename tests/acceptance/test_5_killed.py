@@ -103,7 +103,7 @@ def test_no_row_is_written_twice(quiet: Lab, survivors: dict[str, Tenant], when:
         """,
         t=tenant,
     )
-    # Secrets: SSH key, two DKIM keys, two mailboxes, postmaster's password and hash, the TSIG key, the return paths' key.
+    # Secrets: SSH key, two DKIM keys, two mailboxes, postmaster's password and hash, TSIG key, return paths' key.
     assert counts == {
         "runs": 1, "steps": 15, "orders": 1, "servers": 1, "addresses": 1, "keys": 2, "ramps": 3, "secrets": 9,
         "crashed": len(EFFECTS),
