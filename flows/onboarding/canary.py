@@ -12,8 +12,7 @@ from typing import Any
 from flows import vault
 from flows.hosts import shell_on
 from flows.onboarding.desired import CERTIFICATE, password_path, postmaster
-from flows.onboarding.plans import ALGORITHMS, Estate
-from flows.policy.lifecycle import DkimKeyStatus
+from flows.onboarding.plans import ALGORITHMS, Estate, signing_keys
 from flows.policy.proof import (
     NONCE_HEADER,
     Fate,
@@ -162,11 +161,7 @@ def expected(estate: Estate, path: Path, proof: Proof) -> ProofExpectation:
         ip=path.address.ip_address,
         helo=estate.names[path.address.id],
         authserv_id=path.receiver.authserv_id,
-        selectors={
-            ALGORITHMS[key.algorithm]: key.selector
-            for key in estate.keys[path.domain.id]
-            if key.status in {DkimKeyStatus.VERIFIED, DkimKeyStatus.ACTIVE}
-        },
+        selectors={ALGORITHMS[key.algorithm]: key.selector for key in signing_keys(estate, path.domain)},
         nonce=proof.nonce,
         receiver_mx=path.receiver.mx,
     )

@@ -1,8 +1,8 @@
 """What a tenant's mail host should be, read from the tables; secrets are opened here and go to the host alone."""
 
 from flows import vault
-from flows.onboarding.plans import ALGORITHMS, Estate, estate_of
-from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus
+from flows.onboarding.plans import ALGORITHMS, Estate, estate_of, signing_keys
+from flows.policy.lifecycle import MailboxStatus
 from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress, Upstream
 from flows.policy.presets import first_day, preset
 from flows.policy.unpaid import refusing
@@ -15,7 +15,6 @@ from sql.provisioning import Run
 from sql.session import as_orchestrator
 
 CERTIFICATE = "certificate_pem"  # in vps_instances.configuration
-SIGNS = frozenset({DkimKeyStatus.VERIFIED, DkimKeyStatus.ACTIVE})
 HOSTED = frozenset({MailboxStatus.PENDING, MailboxStatus.ACTIVE, MailboxStatus.ISSUE, MailboxStatus.PAUSED})
 POSTMASTER_MB = 256
 
@@ -54,6 +53,7 @@ def transport_name(place: int) -> str:
 async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomain:
     """One domain with its keys; only those whose record was verified may sign."""
     sending = estate.sends_from[domain.id]
+    signing = signing_keys(estate, domain)
     signers = [
         DkimSigner(
             selector=key.selector,
@@ -61,7 +61,7 @@ async def mail_domain(r: Resources, estate: Estate, domain: Domain) -> MailDomai
             private_pem=(
                 await vault.fetch_sure(r, tenant_id=domain.tenant_id, path=f"dkim/{domain.domain_name}/{key.selector}")
             ).get_secret_value(),
-            signs=key.status in SIGNS,
+            signs=key in signing,
         )
         for key in estate.keys[domain.id]
     ]

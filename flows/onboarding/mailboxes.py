@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from flows import vault
 from flows.hosts import converge
 from flows.onboarding.desired import desired_host, hash_path, password_path, postmaster, return_path_keys_path
-from flows.onboarding.plans import ALGORITHMS, estate_of
+from flows.onboarding.plans import ALGORITHMS, estate_of, signing_keys
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host, verp
 from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus, allowed_from
@@ -39,7 +39,8 @@ async def ensure_mailboxes(r: Resources, run: Run) -> Outcome:
     changed = await converge(r, instance, mail_host.desired(host))
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.note_converged(conn, instance.id, host.hostname)
-        for key in (key for keys in estate.keys.values() for key in keys if key.status == DkimKeyStatus.VERIFIED):
+        signing = (key for domain in estate.domains for key in signing_keys(estate, domain))
+        for key in (key for key in signing if key.status == DkimKeyStatus.VERIFIED):
             await dkim_keys.move(conn, key.id, to=DkimKeyStatus.ACTIVE, allowed_from=allowed_from(DkimKeyStatus.ACTIVE))
             await infrastructure_events.record_event(
                 conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=key.domain_id, event="dkim_active",

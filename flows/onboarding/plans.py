@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from flows.policy import dkim_life
+from flows.policy.lifecycle import DkimKeyStatus
 from flows.policy.records import DkimRecord, DomainPlan, HostAddress
 from flows.resources import Resources
 from flows.runs import instance_of
@@ -76,6 +78,19 @@ def host_names(
     return names
 
 
+def signing_keys(estate: Estate, domain: Domain) -> tuple[DkimKey, ...]:
+    """The keys of a domain that sign: one of each algorithm, also while a successor is under way."""
+    active = active_algorithms(estate, domain)
+    return tuple(
+        key for key in estate.keys[domain.id] if dkim_life.signs(key.status, has_active=key.algorithm in active)
+    )
+
+
+def active_algorithms(estate: Estate, domain: Domain) -> frozenset[str]:
+    """The algorithms that have an active key."""
+    return frozenset(key.algorithm for key in estate.keys[domain.id] if key.status == DkimKeyStatus.ACTIVE)
+
+
 def plan_of(r: Resources, estate: Estate, domain: Domain) -> DomainPlan:
     """What one domain should publish."""
     sending = estate.sends_from[domain.id].ip_address
@@ -88,7 +103,13 @@ def plan_of(r: Resources, estate: Estate, domain: Domain) -> DomainPlan:
         sending_ip=sending,
         standby_ips=standby,
         dkim=tuple(
-            DkimRecord(key.selector, ALGORITHMS[key.algorithm], key.public_key) for key in estate.keys[domain.id]
+            DkimRecord(
+                key.selector,
+                ALGORITHMS[key.algorithm],
+                key.public_key,
+                gates=dkim_life.gates(key.status, has_active=key.algorithm in active_algorithms(estate, domain)),
+            )
+            for key in estate.keys[domain.id]
         ),
         dmarc_rua=r.settings.dns.dmarc_rua or None,
         platform_zone=r.settings.dns.platform_zone or None,

@@ -106,6 +106,11 @@ def gates(key_status: str, *, has_active: bool) -> bool:
     return key_status == DkimKeyStatus.ACTIVE or not has_active
 
 
+def signs(key_status: str, *, has_active: bool) -> bool:
+    """Whether a key signs: the active one; a verified one where none is active yet. A successor waits for its hour."""
+    return key_status == DkimKeyStatus.ACTIVE or (key_status == DkimKeyStatus.VERIFIED and not has_active)
+
+
 def revoked_text(algorithm: str) -> str:
     """What stands at a selector whose key is withdrawn (RFC 6376 section 3.6.1)."""
     return f"v=DKIM1; k={'rsa' if algorithm == 'rsa-sha256' else 'ed25519'}; p="

@@ -58,30 +58,41 @@ def arrived(lab: Lab, receiver: str, subject: str) -> str:
     pytest.fail(f"{subject!r} did not come to {receiver}")
 
 
-def test_mail_signed_before_between_and_after_a_rotation_verifies_at_both_receivers(lab: Lab, acme: Tenant) -> None:
-    old = {selector for selector, status in keys(lab, acme).items() if status == "active"}
+@pytest.fixture(scope="module")
+def turning(lab: Lab) -> Tenant:
+    """A live tenant of this story alone: its mailboxes have their whole first day, and its keys end as others."""
+    tenant = lab.add_tenant("turning")
+    ran = lab.onboard(tenant)
+    assert ran.code == DONE, ran.said
+    return tenant
+
+
+def test_mail_signed_before_between_and_after_a_rotation_verifies_at_both_receivers(lab: Lab, turning: Tenant) -> None:
+    old = {selector for selector, status in keys(lab, turning).items() if status == "active"}
     assert len(old) == 2
     for receiver in RECEIVERS:
-        lab.world.receiver(receiver).rules([{"match": {"sender": acme.domain}, "action": "451 4.7.1 later"}])
-    letter(lab, acme, "signed before", "anna")
+        lab.world.receiver(receiver).rules([{"match": {"sender": turning.domain}, "action": "451 4.7.1 later"}])
+    letter(lab, turning, "signed before", "anna")
 
-    assert "a new rsa-sha256 key was made" in rotated(lab, acme, "verified", "--force")
-    letter(lab, acme, "signed between", "anna")
+    assert "a new rsa-sha256 key was made" in rotated(lab, turning, "verified", "--force")
+    again = lab.onboard(turning)  # whoever converges the host meanwhile lets the successor wait for its hour
+    assert again.code == DONE, again.said
+    letter(lab, turning, "signed between", "anna")
 
     lab.rows(
         "UPDATE dkim_keys SET published_at = published_at - interval '2 hours'"
         " WHERE tenant_id = %s AND status = 'verified' RETURNING id",
-        acme.id,
+        turning.id,
     )
-    said = rotated(lab, acme, "retiring")
+    said = rotated(lab, turning, "retiring")
     assert said.count("signs instead of") == 2
     assert "signs with the active keys" in said
-    letter(lab, acme, "signed after", "bert")
+    letter(lab, turning, "signed after", "bert")
 
     for receiver in RECEIVERS:
         lab.world.receiver(receiver).clear()
-    lab.on_host(acme, "postqueue -f")
-    new = {selector for selector, status in keys(lab, acme).items() if status == "active"}
+    lab.on_host(turning, "postqueue -f")
+    new = {selector for selector, status in keys(lab, turning).items() if status == "active"}
     assert not new & old
     for receiver in RECEIVERS:
         for subject, signed_by in (("signed before", old), ("signed between", old), ("signed after", new)):
@@ -90,7 +101,7 @@ def test_mail_signed_before_between_and_after_a_rotation_verifies_at_both_receiv
             assert raw.count("dkim=pass") == 2, raw
             assert "dkim=fail" not in raw
 
-    domain = lab.one("SELECT verification_status FROM domains WHERE tenant_id = %s", acme.id)
+    domain = lab.one("SELECT verification_status FROM domains WHERE tenant_id = %s", turning.id)
     assert domain["verification_status"] == "verified"
-    checked = lab.flows("dns", "check", acme.domain)
+    checked = lab.flows("dns", "check", turning.domain)
     assert checked.code == DONE, checked.said

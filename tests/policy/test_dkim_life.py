@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.policy.dkim_life import Act, KeyLife, due, gates, revoked_text
+from flows.policy.dkim_life import Act, KeyLife, due, gates, revoked_text, signs
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RSA = "rsa-sha256"
@@ -70,3 +70,12 @@ def test_only_the_key_that_signs_decides_over_the_domain(status, has_active, wan
 def test_a_withdrawn_key_is_empty() -> None:
     assert revoked_text(RSA) == "v=DKIM1; k=rsa; p="
     assert revoked_text("ed25519-sha256") == "v=DKIM1; k=ed25519; p="
+
+
+@pytest.mark.parametrize(
+    ("status", "has_active", "wanted"),
+    [("active", True, True), ("verified", False, True), ("verified", True, False), ("published", False, False),
+     ("retiring", True, False), ("retiring", False, False)],
+)  # fmt: skip
+def test_a_successor_does_not_sign_before_its_hour(status: str, has_active: bool, wanted: bool) -> None:
+    assert signs(status, has_active=has_active) is wanted
