@@ -38,7 +38,9 @@ def take_down(state: State, say: Callable[[str], None]) -> None:
     network = Network(state)
     hosts = NspawnHosts(state, network, ensure_images)
     for note in state.noted("process"):
-        _end(Process(note["pid"], note["started"]))
+        noted = Process(note["pid"], note["started"])
+        _end(noted)
+        noted.reap()
         state.forget("process", note["name"])
         say(f"removed {note['name']}")
     names = {note["name"] for note in state.noted("host")}
@@ -74,7 +76,7 @@ def _ancestors(pid: int) -> set[int]:
 
 
 def _end(ending: Process) -> None:
-    """End a process of ours: politely first, then for good."""
+    """End a process: politely first, then for good. Whoever started a stranger waits for it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if ending.alive():
             with contextlib.suppress(ProcessLookupError):
@@ -82,4 +84,3 @@ def _end(ending: Process) -> None:
         deadline = time.monotonic() + END_LIMIT_SECONDS
         while ending.alive() and time.monotonic() < deadline:
             threading.Event().wait(0.01)
-    ending.reap()
