@@ -76,7 +76,8 @@ def in_order(rings: list[str]) -> list[Piece]:
 
 def pieces_of(ring: str) -> list[Piece]:
     if ring == "sandbox":
-        return [Piece(ring, ring, (f"tests/{ring}", f"--ignore={OUTSIDE}")), Piece(ring, "room", (OUTSIDE,))]
+        room = [Piece(ring, "room", (OUTSIDE,))] if os.geteuid() else []  # root has the machine itself, and no room
+        return [Piece(ring, ring, (f"tests/{ring}", f"--ignore={OUTSIDE}")), *room]
     if ring == "flows":  # the longest that needs no world: every second file, so that two lanes share it
         files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / ring).glob("test_*.py"))
         return [Piece(ring, f"{ring}-{part + 1}", tuple(files[part::2])) for part in range(2)]
