@@ -64,11 +64,12 @@ class Sshd:
 
 
 def children(pid: int) -> list[int]:
+    """All below a process, parents first: a shell that outlives its command still reports how that ended."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return []
-    return [deeper for child in map(int, found) for deeper in (*children(child), child)]
+    return [one for child in map(int, found) for one in (child, *children(child))]
 
 
 def free_port() -> int:
