@@ -67,13 +67,13 @@ def test_every_entrypoint_loads_and_takes_ids_only(entry: dict[str, str]) -> Non
 
 def test_every_schedule_says_its_zone_and_slug() -> None:
     for entry in deployments():
-        for schedule in entry.get("schedules", []):  # pyright: ignore[reportGeneralTypeIssues]
+        for schedule in entry.get("schedules", []):
             assert schedule["timezone"] == "UTC"
             assert schedule["slug"] == entry["name"]
 
 
 def test_no_flow_file_defines_a_class_that_two_imports_would_double() -> None:
-    for path in {ROOT / (entry["entrypoint"].partition(":")[0].replace(".", "/") + ".py") for entry in deployments()}:  # pyright: ignore[reportAttributeAccessIssue]
+    for path in {ROOT / (entry["entrypoint"].partition(":")[0].replace(".", "/") + ".py") for entry in deployments()}:
         assert not [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)], path
 
 
@@ -81,7 +81,7 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
     fields = {
         f"{group}.{name}"
         for group, field in Settings.model_fields.items()
-        for name in field.annotation.model_fields  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        for name in field.annotation.model_fields
     }
     listed = set(re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert listed == fields

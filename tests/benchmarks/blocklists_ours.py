@@ -31,7 +31,7 @@ async def main() -> None:
     lists = [known(number) for number in range(count)]
     names = [f"192.0.{n // 250}.{n % 250}" for n in range(addresses)]
     began, cpu = time.perf_counter(), time.process_time()
-    found = await asyncio.gather(*(findings(r, lists, name) for name in names))  # pyright: ignore[reportArgumentType]
+    found = await asyncio.gather(*(findings(r, lists, name) for name in names))
     cost = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
     truths = [one.verdict.truth for of_address in found for one in of_address]
     print(json.dumps({**cost, "listed": truths.count(Truth.FAIL), "failed": truths.count(Truth.UNKNOWN)}))

@@ -168,9 +168,9 @@ async def test_an_empty_database_has_a_bootstrap_that_can_migrate_it(product: Pr
 
 async def test_a_flow_an_operator_starts_asks_as_well(staffed: UUID, product: Product) -> None:
     for actor in (None, "help@penguin.example"):
-        state = await retry_failed_provisioning(uuid4(), actor=actor, return_state=True)  # pyright: ignore[reportCallIssue]
+        state = await retry_failed_provisioning(uuid4(), actor=actor, return_state=True)
         assert (state.name, "run.retry" in str(state.message)) == ("Rejected", True)
-    state = await retry_failed_provisioning(uuid4(), actor="root@penguin.example", return_state=True)  # pyright: ignore[reportCallIssue]
+    state = await retry_failed_provisioning(uuid4(), actor="root@penguin.example", return_state=True)
     assert "that may be retried" in str(state.message)
 
 

@@ -137,7 +137,7 @@ def test_payments_by_hand_count_once_and_say_what_they_refuse(product: Product) 
 
 async def test_another_time_is_played_in_a_sandbox_only(product: Product) -> None:
     product.configure(HOSTWINDS__SANDBOX="false", HOSTWINDS__BASE_URL="https://vps.example/api.php")
-    state = await follow_subscriptions("2026-12-24T00:00:00+00:00", return_state=True)  # pyright: ignore[reportCallIssue]
+    state = await follow_subscriptions("2026-12-24T00:00:00+00:00", return_state=True)
     assert state.name == "Rejected"
     said = await asyncio.to_thread(flows, "subscriptions", "follow", "--as-of", "2026-12-24T00:00:00+00:00")
     assert (said.exit_code, "is for the sandbox" in said.stderr) == (5, True)

@@ -68,7 +68,7 @@ def later(product: Product, minutes: int) -> None:
             ("blocklist_self_tests", ("tested_at", "tried_at", "passed_at")),
         ):
             moves = ", ".join(f"{column} = {column} - interval '{minutes} minutes'" for column in columns)
-            conn.execute(f"UPDATE {table} SET {moves}")  # pyright: ignore[reportArgumentType, reportCallIssue]
+            conn.execute(f"UPDATE {table} SET {moves}")
 
 
 def run_on(product: Product, name: str, subject: str = ADDRESS) -> dict[str, Any]:

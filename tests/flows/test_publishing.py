@@ -76,7 +76,7 @@ async def flows(*words: str, stdin: str = "") -> Result:
 @pytest.fixture
 def serve(product: Product, tmp_path: Path) -> Iterator[Any]:
     """Serve a zone and give the tenant whose it is."""
-    from contextlib import ExitStack  # noqa: PLC0415
+    from contextlib import ExitStack  # noqa: PLC0415  this test alone needs it
 
     with ExitStack() as stack:
 
@@ -170,7 +170,7 @@ async def test_an_undo_puts_back_what_stood_there_and_leaves_what_somebody_chang
     plan = await tenant.publish()
     assert await tenant.read("acme.example") != before
     taken = next(change for change in plan.changes if change.name == "bounce.acme.example" and change.rtype == "MX")
-    from providers.dns_host import RecordChange  # noqa: PLC0415
+    from providers.dns_host import RecordChange  # noqa: PLC0415  this test alone needs it
 
     await plan.host.publish([RecordChange(taken.name, "MX", ("5 own.other.example.",), 300)])
     said = await flows("dns", "undo", "acme.example", "--yes")
@@ -208,7 +208,7 @@ async def test_a_dns_host_that_applies_half_is_completed_by_the_next_run_and_und
 async def test_what_to_publish_is_shown_as_table_zone_file_and_json(serve) -> None:
     tenant = await serve()
     async with resources() as r:
-        from flows.onboarding.records import ensure_dns_published  # noqa: PLC0415
+        from flows.onboarding.records import ensure_dns_published  # noqa: PLC0415  this test alone needs it
 
         tenant.product.rows("UPDATE domains SET dns_host = NULL")
         waiting: Any = await ensure_dns_published(tenant.run.id)

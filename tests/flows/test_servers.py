@@ -289,9 +289,9 @@ def order_unlocked(settings: dict[str, str], tenant: int, number: int) -> None:
 
 async def _order_unlocked(tenant: int, number: int) -> None:
     from flows.onboarding.servers import ensure_server  # noqa: PLC0415 - runs in a child
-    from flows.resources import resources  # noqa: PLC0415
-    from sql import provisioning  # noqa: PLC0415
-    from sql.session import as_orchestrator  # noqa: PLC0415
+    from flows.resources import resources  # noqa: PLC0415  this test alone needs it
+    from sql import provisioning  # noqa: PLC0415  this test alone needs it
+    from sql.session import as_orchestrator  # noqa: PLC0415  this test alone needs it
 
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:

@@ -53,7 +53,7 @@ async def put(database: str, *new: NewJob) -> None:
 
 def rows(database: str, statement: str, *values: object) -> list[dict[str, Any]]:
     with psycopg.connect(database, row_factory=dict_row, autocommit=True) as conn:
-        return conn.execute(statement, values).fetchall()  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return conn.execute(statement, values).fetchall()
 
 
 def job(database: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ async def test_a_long_job_keeps_its_lease_and_no_reaper_takes_it(database: str) 
         await put(database, NewJob(QUEUE, {}))
         await until(lambda: starts == 1)
         leases = {job(database)["lease_expires_at"]}
-        await until(lambda: leases.add(job(database)["lease_expires_at"]) or len(leases) > 4)  # type: ignore[func-returns-value]
+        await until(lambda: leases.add(job(database)["lease_expires_at"]) or len(leases) > 4)
         go_on.set()
         await until(lambda: job(database)["status"] == "completed")
     assert (starts, first.refused, second.refused, logged(database)) == (1, 0, 0, ["completed"])
@@ -321,7 +321,7 @@ async def test_no_job_is_lost_whenever_a_worker_is_killed(database: str, tmp_pat
         str(row["job_id"]) for row in rows(database, "SELECT job_id FROM job_logs WHERE status = 'crashed'")
     )
     record_property("jobs, kills, effects, crashed attempts", (len(ids), killed, effects.total(), crashed.total()))
-    print(f"{len(ids)} jobs, {killed} kills, {effects.total()} effects, {crashed.total()} crashed attempts")  # noqa: T201
+    print(f"{len(ids)} jobs, {killed} kills, {effects.total()} effects, {crashed.total()} crashed attempts")  # noqa: T201  shown by a long run
     assert set(effects) == ids, f"seed {seed}: a job without its effect, or an effect without a job"
     assert finished == Counter(ids), f"seed {seed}: finished other than once"
     assert all(count <= crashed[key] for key, count in again.items()), f"seed {seed}: done again without a crash"

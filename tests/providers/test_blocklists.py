@@ -72,7 +72,7 @@ async def test_a_public_mirror_is_asked_only_where_it_is_permitted() -> None:
 
 async def test_a_server_that_fails_is_no_answer() -> None:
     name = "9.2.0.192.bl.lists.example."
-    faults: dict[str, Fault] = {"servfail": "servfail", "refused": "refused", "timeout": "silent"}  # pyright: ignore[reportAssignmentType]
+    faults: dict[str, Fault] = {"servfail": "servfail", "refused": "refused", "timeout": "silent"}
     for outcome, fault in faults.items():
         async with serving({"127.0.0.1": NameServer(RECORDS, faults={name: fault})}) as port:
             assert (await lists(port).ask(PLAIN, "9.2.0.192")).outcome == outcome

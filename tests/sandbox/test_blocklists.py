@@ -86,7 +86,7 @@ def test_every_fault_changes_what_a_list_says() -> None:
 
 
 def test_an_unknown_list_or_fault_is_refused(tmp_path) -> None:
-    lists = Blocklists(None, tmp_path)  # pyright: ignore[reportArgumentType]
+    lists = Blocklists(None, tmp_path)
     with pytest.raises(ValueError, match="no list"):
         lists.put("sorbs", ADDRESS)
     with pytest.raises(ValueError, match="no fault"):

@@ -19,7 +19,7 @@ def add_addresses(dsn: str, tenant: TenantRow, net: str, count: int, **columns: 
     extra = "".join(f", {name}" for name in columns), "".join(f", {value}" for value in columns.values())
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(
-            f"INSERT INTO smtp_ip_addresses (tenant_id, ip_address{extra[0]})"  # pyright: ignore[reportArgumentType]
+            f"INSERT INTO smtp_ip_addresses (tenant_id, ip_address{extra[0]})"
             f" SELECT %s, %s::inet + n{extra[1]} FROM generate_series(1, %s) n",
             [tenant.pk, net, count],
         )
@@ -36,7 +36,7 @@ def run(due: Due, verdict: str = "pass", **changes: object) -> RunRow:
         None, due.id, "psbl", verdict, None, None, None, NOW, (), None, None, None, None, None, NOW,
         NOW + timedelta(hours=1),
     )  # fmt: skip
-    return replace(bare, **{**listed, **changes})  # pyright: ignore[reportArgumentType]
+    return replace(bare, **{**listed, **changes})
 
 
 async def test_one_tenants_thousand_do_not_keep_another_waiting(database: str, pool: AsyncConnectionPool) -> None:

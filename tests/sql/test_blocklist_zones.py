@@ -86,7 +86,7 @@ async def test_shipped_codes_mean_what_the_lists_page_says(
 )
 def test_a_row_that_could_not_be_used_is_refused(database: str, statement: str) -> None:
     with psycopg.connect(database, autocommit=True) as conn, pytest.raises(psycopg.errors.CheckViolation):
-        conn.execute(statement)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        conn.execute(statement)
 
 
 def standing(name: str, trust: str, at: datetime = NOW) -> SelfTest:

@@ -63,7 +63,7 @@ class Product:
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """What the tables say, past row security."""
         with psycopg.connect(self.dsn, row_factory=dict_row, autocommit=True) as conn:
-            cursor = conn.execute(statement, values)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            cursor = conn.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
 
     def run_of(self, customer: Customer) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Product:
         return Customer(pk, uuid)
 
     def _one(self, conn: psycopg.Connection[Any], statement: str, *values: object) -> tuple[Any, ...]:
-        row = conn.execute(statement, values).fetchone()  # pyright: ignore[reportArgumentType, reportCallIssue]
+        row = conn.execute(statement, values).fetchone()
         assert row is not None
         return row
 
