@@ -79,9 +79,7 @@ def test_no_flow_file_defines_a_class_that_two_imports_would_double() -> None:
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
     fields = {
-        f"{group}.{name}"
-        for group, field in Settings.model_fields.items()
-        for name in field.annotation.model_fields
+        f"{group}.{name}" for group, field in Settings.model_fields.items() for name in field.annotation.model_fields
     }
     listed = set(re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert listed == fields
