@@ -10,12 +10,16 @@ from tests.support.world import DONE, FOR_OPERATOR, PATIENCE_SECONDS, Lab, Tenan
 SERVICES = "postfix@- dovecot unbound nftables fail2ban penguin-caps.socket penguin-dkim@rsa penguin-dkim@ed25519"
 
 
+# Early in a boot there is no bus yet to wait on: --wait then fails at once, and only its word tells a boot that ended.
+BOOTED = (
+    "systemctl is-system-running --wait | grep -qxE 'running|degraded' && systemctl show --value -p UserspaceTimestamp"
+)
+
+
 def boot_of(lab: Lab, tenant: Tenant) -> str:
-    """When the server's userland came up; empty while it is down."""
+    """When the server's userland came up; empty until its boot has ended."""
     try:
-        code, out, _ = lab.world.exec(
-            lab.host_of(tenant), "systemctl is-system-running --wait >/dev/null; systemctl show -p UserspaceTimestamp"
-        )
+        code, out, _ = lab.world.exec(lab.host_of(tenant), BOOTED)
     except NoSuchHost:
         return ""
     return out.decode().strip() if code == 0 else ""
