@@ -205,7 +205,7 @@ class MailSettings(Group):
 class MailHostSettings(Group):
     """What runs on the hosts."""
 
-    certificate_issuer: Literal["private_ca", "acme"] = "private_ca"
+    certificate_issuer: Literal["acme", "private_ca"] = "acme"
     """Who signs the hosts' certificates."""
     acme_directory: str = Field(default="", pattern=r"^(https://\S+)?$")
     """Directory address of an ACME authority; whoever sets it agrees to its terms of service."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 API, HAND = "acme.example", "nordwind.example"
 SECOND = "acme-post.example"  # the API tenant's other domain: it leaves from the second address
 MOODY = "livemail.example"
+ACME_ISSUER = "Pebble Intermediate CA"
 GREYLIST_SECONDS = 45
 PATIENCE_SECONDS = 900
 PREPARED = "debian-12-mail"  # the negative controls prove refusals, not installations
@@ -37,6 +38,7 @@ SETTINGS = {
     "PENGUINMAILS_WAITS__PACE": "0.05",
     "PENGUINMAILS_WAITS__SWEEP_SECONDS": "30",
     "PENGUINMAILS_MAIL__ARRIVAL_WAIT_SECONDS": "10",
+    "PENGUINMAILS_MAIL_HOST__CERTIFICATE_ISSUER": "acme",
     "PENGUINMAILS_HOSTWINDS__MAX_CREATES_PER_DAY": "10",  # six tenants sign up within minutes
     "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     "PREFECT_RUNNER_PROCESS_LIMIT": "12",  # what is scheduled beside must not keep a tenant waiting on a busy machine
@@ -60,6 +62,7 @@ class Demo(Stage):
             self.side_by_side()
             if not self.failures:
                 self.proofs()
+                self.certificates()
                 self.second_run()
             self.controls()
             self.ledger()
@@ -163,6 +166,15 @@ class Demo(Stage):
             for line in done.stdout.splitlines():
                 if not line.startswith("      "):
                     print(f"    {line}")
+
+    def certificates(self) -> None:
+        """Both hosts show a certificate that the world's ACME authority issued."""
+        say("certificates by ACME: python -m flows certificates list")
+        rows = [line.split("\t") for line in self.product.run("certificates", "list").stdout.splitlines()]
+        for host, names, issuer, ends, *_ in rows:
+            print(f"    {host}: {names}, by {issuer}, until {ends}")
+        ordered = [row for row in rows if ACME_ISSUER in row[2] and row[-1] == "issued"]
+        self.check(len(ordered) == 2, f"{len(ordered)} hosts show a certificate by ACME")  # noqa: PLR2004  both tenants'
 
     def show_message(self, domain: str) -> None:
         """What a receiver wrote on top of a stored message, and our verdicts."""

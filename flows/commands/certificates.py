@@ -27,17 +27,19 @@ async def _list() -> None:
     async with resources() as r, as_orchestrator(r.pool) as conn:
         shown = await certificates.list_shown(conn)
         orders = {one.instance.id: await acme_orders.last_order(conn, one.instance.id) for one in shown}
+    facts = [certificate_facts(str(one.instance.configuration[CERTIFICATE]).encode()) for one in shown]
     rows = [
         (
             one.instance.hostname or one.instance.token,
-            ", ".join(certificate_facts(str(one.instance.configuration[CERTIFICATE]).encode()).names),
+            ", ".join(certificate.names),
+            certificate.issuer,
             one.ends_at or "-",
             one.due_at or "at once",
             words(orders[one.instance.id]),
         )
-        for one in shown
+        for one, certificate in zip(shown, facts, strict=True)
     ]
-    show_table("certificates", ("host", "names", "ends", "looked at again", "last order"), rows)
+    show_table("certificates", ("host", "names", "issuer", "ends", "looked at again", "last order"), rows)
 
 
 def words(order: AcmeOrder | None) -> str:

@@ -168,6 +168,7 @@ def settings_for(dsn: str, hostwinds: Emulated, folder: Path) -> dict[str, str]:
         "SSH__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
         "SSH__WORKER_NETWORKS": '["127.0.0.1/32"]',
         "MAIL__PROOF_RECEIVERS": json.dumps([receiver]),
+        "MAIL_HOST__CERTIFICATE_ISSUER": "private_ca",
         "MAIL_HOST__PRIVATE_CA_CERT_FILE": str(folder / "ca.pem"),
         "MAIL_HOST__PRIVATE_CA_KEY_FILE": str(folder / "ca.key"),
     }
