@@ -40,6 +40,7 @@ AT_ONCE = 5  # mails in hand; together they end well within their lease
 ROUNDS = 40  # of a sweep; the rest is the next one's
 SMTP_LIMIT_SECONDS = 120
 PLATFORM_NAME = "PenguinMails"
+DNS = "dns"  # category of alerts on what domains publish
 LATE = timedelta(minutes=10)  # longer than any transaction of ours: an event may show this long after it was written
 
 
@@ -119,13 +120,18 @@ async def spread_alerts(r: Resources) -> int:
     for alert in loud:
         for tenant in {alert.tenant_id, platform} - {None}:
             if tenant is not None:
-                new += await tell(r, tenant, "alert", alert_fields(alert), f"alert:{alert.id}")
+                kind = "dns_wrong" if alert.category == DNS and tenant == alert.tenant_id else "alert"
+                new += await tell(r, tenant, kind, alert_fields(alert), f"alert:{alert.id}")
     return new
 
 
 def alert_fields(alert: Alert) -> dict[str, str]:
-    """What is told of an alert: its title. The message is for staff, and may name what is theirs alone."""
-    return {"severity": alert.severity, "title": alert.title, "since": alert.created_at.isoformat()[:10]}
+    """What is told of an alert: its title. The message is for staff, and may name what is theirs alone.
+
+    That of a tenant's own DNS is the line that cures it, which only the tenant can enter.
+    """
+    cure = {"cure": alert.message} if alert.category == DNS else {}
+    return {"severity": alert.severity, "title": alert.title, "since": alert.created_at.isoformat()[:10], **cure}
 
 
 async def deliver(r: Resources) -> str:

@@ -140,6 +140,8 @@ class Dns(Group):
     """One question to one server."""
     publish_wait_seconds: float = 40
     """How long a run stays to see its own publication before it ends to wait."""
+    repairs_a_day: int = Field(default=3, ge=0)
+    """How often a day what went missing from a zone that we publish is put back; 0: never."""
 
 
 class BlocklistSettings(Group):

@@ -174,12 +174,17 @@ async def publish(host: DnsHost, changes: Sequence[Change]) -> None:
 
 async def last_publication(r: Resources, domain: Domain) -> Event | None:
     """The newest publication that was not undone yet."""
+    return next(iter(await publications(r, domain)), None)
+
+
+async def publications(r: Resources, domain: Domain) -> list[Event]:
+    """Our publications that were not undone, the newest first."""
     async with as_orchestrator(r.pool) as conn:
         events = await infrastructure_events.list_events(
             conn, domain.tenant_id, subject_type="domain", subject_id=domain.domain_name, limit=1000
         )
     undone = {event.details.get("of") for event in events if event.event == UNDONE}
-    return next((event for event in events if event.event == PUBLISHING and event.id not in undone), None)
+    return [event for event in events if event.event == PUBLISHING and event.id not in undone]
 
 
 async def undo(r: Resources, domain: Domain, publication_event: Event, *, actor: str) -> list[str]:

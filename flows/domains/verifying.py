@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 
 from flows import states
 from flows.dispatch import resume
-from flows.domains import observing
+from flows.domains import observing, repairing
 from flows.domains.looking import Seen, look_at
 from flows.policy.dns_status import Notice
 from flows.policy.lifecycle import allowed_from
@@ -100,7 +100,7 @@ async def sweep_chunk(r: Resources, limit: int = CHUNK) -> int:
 
 
 async def settle(r: Resources, seen: Sequence[Seen]) -> None:
-    """Write what was seen in bulk, then the few changes of status, then wake who waited."""
+    """Write what was seen in bulk, then the few changes of status; put back what is ours; wake who waited."""
     run_id = UUID(str(flow_run.id)) if flow_run.id else None
     async with as_orchestrator(r.pool) as conn:
         written = await domains.note_looks(conn, [look_of(one) for one in seen])
@@ -113,6 +113,7 @@ async def settle(r: Resources, seen: Sequence[Seen]) -> None:
             await tell(r, one)
         if one.outcome.status != one.domain.verification_status:
             await move(r, one, run_id)
+    await repairing.mend(r, fresh)
     if ready := {one.domain.tenant_id for one in fresh if one.full and one.outcome.blocked is None}:
         await wake(r, sorted(ready))
 

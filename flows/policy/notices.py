@@ -61,6 +61,20 @@ TEMPLATES: Final[Mapping[str, Words]] = {
         "$tenant can send again",
         ("The payment of $tenant has arrived, and its servers take mail again.",),
     ),
+    "dns_repaired": Words(
+        "Records of $domain were put back",
+        (
+            "$names had gone from the zone of $domain, which we publish for $tenant, and stands there again.",
+            "If it was taken out on purpose, tell us: we put it back as it was, and leave the zone to you.",
+        ),
+    ),
+    "dns_wrong": Words(
+        "$title",
+        (
+            "$cure",
+            "Severity $severity, since $since. Mail may be refused until it is mended; we look again by ourselves.",
+        ),
+    ),
     "alert": Words(
         "$severity: $title",
         ("$title", "Severity $severity, since $since. Our operators know of it."),
@@ -73,6 +87,7 @@ TOLD: Final[Mapping[str, str]] = {
     "suspended": "subscription_suspended",
     "release_planned": "release_planned",
     "submission_restored": "submission_restored",
+    "dns_repaired": "dns_repaired",
 }
 """Event of `infrastructure_events` to template: a notice and a mail to the owners and admins of its tenant."""
 

@@ -86,6 +86,11 @@ def flows(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
+def text_of(mail: EmailMessage) -> str:
+    """The plain part, decoded."""
+    return str(next(mail.iter_parts()).get_content())
+
+
 async def sweep() -> list[str]:
     async with resources() as r:
         return list(await swept(r))
@@ -268,6 +273,25 @@ async def test_a_loud_alert_reaches_the_platforms_people_and_a_quiet_one_nobody(
     assert [(mail["To"], mail["Subject"]) for mail in post.mails()] == [
         ("ops@penguin.example", "critical: Disk is full")
     ]
+
+
+async def test_a_tenant_is_told_the_line_that_cures_its_dns_and_the_platform_only_that_there_is_one(post: Post) -> None:
+    platform, customer = post.product.sign_up("platform", domains=[]), post.product.sign_up()
+    person(post.product, platform, "ops@penguin.example")
+    person(post.product, customer, "o@a.example")
+    post.product.configure(STAFF__PLATFORM_TENANT=str(platform.uuid))
+    cure = 'dmarc: expected v=DMARC1; p=none · found nothing · enter only "_dmarc"'
+    post.product.rows(
+        "INSERT INTO system_notifications (dedupe_key, category, title, message, severity, tenant_id)"
+        " VALUES ('dns:acme.example:dmarc', 'dns', 'acme.example: dmarc missing', %s, 'high', %s)",
+        cure, customer.uuid,
+    )  # fmt: skip
+    await sweep()
+    (mine,) = [mail for mail in post.mails() if mail["To"] == "o@a.example"]
+    (theirs,) = [mail for mail in post.mails() if mail["To"] == "ops@penguin.example"]
+    assert mine["Subject"] == "acme.example: dmarc missing"
+    assert cure in text_of(mine)
+    assert "enter only" not in text_of(theirs)
 
 
 def test_an_alert_is_resolved_once(product: Product) -> None:
