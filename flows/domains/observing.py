@@ -22,7 +22,7 @@ from flows.policy.records import (
 )
 from flows.policy.spf import SpfResult, check_host
 from flows.policy.verdict import Truth, Verdict
-from providers.resolver import Answer, Inquiry, Outcome, Resolver
+from providers.resolver import Answer, Asker, Inquiry, Outcome, Resolver
 from sql.dns_checks import DnsCheck
 
 AT_ONCE = 8  # records of one domain looked at together
@@ -97,7 +97,7 @@ async def with_serials(inquiry: Inquiry, record: ExpectedRecord, seen: Observati
     )
 
 
-async def judged_dnssec(resolver: Resolver, domain: str) -> Verdict:
+async def judged_dnssec(resolver: Asker, domain: str) -> Verdict:
     """Whether the domain's DNSSEC holds, by its SOA record: a resolver that validates holds a bogus one back."""
     recursive = await resolver.ask(domain, "SOA")
     unvalidated = (
@@ -108,19 +108,19 @@ async def judged_dnssec(resolver: Resolver, domain: str) -> Verdict:
     return judge_dnssec(domain, Observations((), (observed(recursive),), unvalidated=unvalidated))
 
 
-async def stands_at_authority(resolver: Resolver, record: ExpectedRecord) -> bool:
+async def stands_at_authority(resolver: Asker, record: ExpectedRecord) -> bool:
     """Whether every authoritative server that answers has the record; no resolver's cache is asked or filled."""
     answers = await resolver.ask_authorities(record.name.rstrip("."), record.rtype)
     said = [answer.values for answer in answers if answer.outcome.settled]
     return bool(said) and all(read(record, values).truth is Truth.PASS for values in said)
 
 
-async def spf_results(resolver: Resolver, record: ExpectedRecord, name: str) -> tuple[SpfResult, ...]:
+async def spf_results(resolver: Asker, record: ExpectedRecord, name: str) -> tuple[SpfResult, ...]:
     """What a receiver would conclude for each address that the record is about."""
     return tuple([await check_host(ip, name, resolver.ask) for ip in record.ips])
 
 
-async def strays(resolver: Resolver, record: ExpectedRecord, domain: str) -> tuple[Stray, ...]:
+async def strays(resolver: Asker, record: ExpectedRecord, domain: str) -> tuple[Stray, ...]:
     """What stands at the names where people put this record by mistake."""
     names = suspects(record, domain)
     answers = await asyncio.gather(*(resolver.ask(name, record.rtype) for name in names))

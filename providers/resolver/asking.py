@@ -5,56 +5,40 @@ name server does. All names are absolute: no search suffix is ever added.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from providers.resolver.exchange import Exchange
-from providers.resolver.nouns import Answer, Authorities, Outcome, Question, Silence
-from providers.resolver.reading import Reply, behind, on_wire, parent, read, rtype_of, unheard
-
-if TYPE_CHECKING:
-    from providers.resolver.inquiry import Inquiry
+from providers.resolver.naming import parent, question, rtype_of
+from providers.resolver.nouns import CD, RD, Answer, Authorities, Outcome, Question, Silence
+from providers.resolver.reading import Reply, behind, read, unheard
 
 MAX_SERVERS: Final = 8  # polite bounds on one question, like the next
 MAX_ADDRESSES: Final = 2
+NS: Final = rtype_of("NS")
 
 
-class Resolver:
+class Asker:
     """Asks recursive servers, or the authorities of a name themselves."""
 
-    def __init__(self, servers: Sequence[str], *, timeout_seconds: float = 3, tries: int = 2, port: int = 53) -> None:
-        """`servers` are addresses of recursive servers, asked in this order; `port` holds for every server."""
-        if not servers or tries < 1:
-            raise ValueError("a resolver needs at least one server and one try")
-        self._servers = tuple(servers)
-        self._tries = tries
-        self._exchange = Exchange(self._servers, port=port, timeout_seconds=timeout_seconds)
-
-    @property
-    def means(self) -> tuple[tuple[str, ...], int, Exchange]:
-        """Recursive servers, tries and the way to any server, for an inquiry."""
-        return self._servers, self._tries, self._exchange
-
-    def inquiry(self, most: int, *, seconds: float = 60) -> "Inquiry":
-        """Questions on behalf of one subject: at most so many, for so long, and none of them twice."""
-        from providers.resolver.inquiry import Inquiry  # noqa: PLC0415  it is a resolver itself
-
-        return Inquiry(self, most, seconds=seconds)
+    def __init__(self, exchange: Exchange, servers: tuple[str, ...], tries: int) -> None:
+        """`servers` are addresses of recursive servers, asked in this order; only silence is asked again."""
+        self._exchange, self._servers, self._tries = exchange, servers, tries
 
     async def ask(self, name: str, rtype: str, *, at: str | None = None, checking_disabled: bool = False) -> Answer:
         """Ask the recursive servers, or the one at address `at`; follows at most 8 aliases.
 
         `checking_disabled` asks a validating server for what it would hold back (RFC 4035 3.2.2).
         """
-        kind = rtype_of(rtype)
+        kind, flags = rtype_of(rtype), RD | CD if checking_disabled else RD
         servers = self._servers if at is None else (at,)
         aliases: tuple[str, ...] = ()
         while True:
-            if (target := on_wire(name)) is None:
+            if (asked := question(name, kind, flags)) is None:
                 return behind(aliases, unheard(Outcome.BROKEN, servers[0], "BADNAME"))
-            reply = await self._ask_any(Question.about(*target, kind, checking_disabled=checking_disabled), servers)
+            reply = await self._ask_any(asked, servers)
             answer = behind(aliases, reply.answer) if aliases else reply.answer
             if not reply.follow or answer.outcome is Outcome.BROKEN:
                 return answer
@@ -74,15 +58,13 @@ class Resolver:
         return await self._ask_each_authority(name, rtype_of(rtype), ())
 
     async def _ask_each_authority(self, name: str, rtype: int, aliases: tuple[str, ...]) -> tuple[Answer, ...]:
-        target = on_wire(name)
-        if target is None:
+        if (asked := question(name, rtype, 0)) is None:
             return (behind(aliases, unheard(Outcome.BROKEN, self._servers[0], "BADNAME")),)
-        found = await self.authorities(target[0])
+        found = await self.authorities(asked.name)
         if found.outcome is not Outcome.FOUND or not found.servers:
             outcome = Outcome.BROKEN if found.outcome.settled else found.outcome
             return (behind(aliases, unheard(outcome, self._servers[0], "NO-AUTHORITIES")),)
-        question = Question.about(*target, rtype, recursive=False)
-        replies = await asyncio.gather(*(self._ask_authority(question, *server) for server in found.servers))
+        replies = await asyncio.gather(*(self._ask_authority(asked, *server) for server in found.servers))
         answers: list[Answer] = []
         followed: set[str] = set()
         for reply in replies:
@@ -94,18 +76,18 @@ class Resolver:
                 answers += await self._ask_each_authority(reply.follow, rtype, answer.cname)
         return tuple(answers)
 
-    async def _ask_authority(self, question: Question, server_name: str, address: str) -> Reply:
+    async def _ask_authority(self, asked: Question, server_name: str, address: str) -> Reply:
         if not address:
             return Reply(replace(unheard(Outcome.TIMEOUT, "", "NO-ADDRESS"), server_name=server_name))
-        reply = await self._ask_any(question, (address,))
-        return replace(reply, answer=replace(reply.answer, server_name=server_name))
+        reply = await self._ask_any(asked, (address,))
+        return reply._replace(answer=replace(reply.answer, server_name=server_name))
 
     async def _cut(self, name: str) -> tuple[str, tuple[str, ...], Outcome]:
         """The zone that holds a name and the names of its servers."""
-        target = on_wire(name)
-        at = target[0] if target else None
-        while at is not None and (target := on_wire(at)) is not None:
-            reply = await self._ask_any(Question.about(*target, rtype_of("NS")), self._servers)
+        at: str | None = name
+        while at is not None and (asked := question(at, NS)) is not None:
+            at = asked.name
+            reply = await self._ask_any(asked, self._servers)
             answer = reply.answer
             if not answer.outcome.settled:
                 return "", (), answer.outcome
@@ -124,20 +106,21 @@ class Resolver:
             for address in answer.values[:MAX_ADDRESSES] or ("",)
         )
 
-    async def _ask_any(self, question: Question, servers: tuple[str, ...]) -> Reply:
+    def _ask_any(self, asked: Question, servers: tuple[str, ...]) -> Awaitable[Reply]:
         """Ask server after server until one settles it; only silence is asked again."""
-        first = await self._ask_once(question, servers[0])
-        if first.answer.outcome.settled:
-            return first
-        return await self._ask_on(question, servers, first)
+        return self._settle(asked, servers)
 
-    async def _ask_on(self, question: Question, servers: tuple[str, ...], last: Reply) -> Reply:
-        """Go on after the first server's first try came to nothing."""
+    async def _settle(self, asked: Question, servers: tuple[str, ...]) -> Reply:
+        first = await self._ask_once(asked, servers[0])
+        return first if first.answer.outcome.settled else await self._go_on(asked, servers, first)
+
+    async def _go_on(self, asked: Question, servers: tuple[str, ...], last: Reply) -> Reply:
+        """After the first server's first try came to nothing."""
         silent = list(servers[0 if last.answer.outcome is Outcome.TIMEOUT else 1 :])
         rounds = [servers[1:], *([None] * (self._tries - 1))]
         for given in rounds:
             for server in given if given is not None else tuple(silent):
-                reply = await self._ask_once(question, server)
+                reply = await self._ask_once(asked, server)
                 if reply.answer.outcome.settled:
                     return reply
                 if reply.answer.outcome is not Outcome.TIMEOUT:
@@ -146,9 +129,9 @@ class Resolver:
                     last = reply  # what a server said tells more than another one's silence
         return last
 
-    async def _ask_once(self, question: Question, server: str) -> Reply:
+    async def _ask_once(self, asked: Question, server: str) -> Reply:
         asked_at = datetime.now(UTC)
-        message = await self._exchange.ask(question, server)
-        if isinstance(message, Silence):
-            return Reply(unheard(message.outcome, server, message.word, asked_at))
-        return read(question, message, server, asked_at)
+        heard = await self._exchange.ask(asked, server)
+        if isinstance(heard, Silence):
+            return Reply(unheard(heard.outcome, server, heard.word, asked_at))
+        return read(asked, heard, server, asked_at)

@@ -2,22 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from time import monotonic
 
-from providers.resolver.asking import MAX_ADDRESSES, Resolver
+from providers.resolver.asking import MAX_ADDRESSES, Asker
+from providers.resolver.exchange import Exchange
+from providers.resolver.naming import is_under, question, rtype_of
 from providers.resolver.nouns import Answer, Outcome, Question
-from providers.resolver.reading import Reply, behind, is_under, on_wire, rtype_of, unheard
+from providers.resolver.reading import Reply, behind, unheard
 
 SECOND_OPINIONS = 2  # servers that a routine question goes on to when one cannot say
 
 
-class Inquiry(Resolver):
+class Inquiry(Asker):
     """A resolver with a memory and a budget. What was not asked any more is `Outcome.BUDGET`, never an absence."""
 
-    def __init__(self, resolver: Resolver, most: int, *, seconds: float) -> None:
+    def __init__(self, exchange: Exchange, servers: tuple[str, ...], tries: int, *, most: int, seconds: float) -> None:
         """`most` counts every question that leaves, repeated ones too."""
-        self._servers, self._tries, self._exchange = resolver.means
+        super().__init__(exchange, servers, tries)
         self.most = most
         self.asked = 0
         self._until = monotonic() + seconds
@@ -38,46 +40,50 @@ class Inquiry(Resolver):
         """
         kind, aliases = rtype_of(rtype), ()
         while True:
-            if (target := on_wire(name)) is None:
+            if (asked := question(name, kind, 0)) is None:
                 return behind(aliases, unheard(Outcome.BROKEN, self._servers[0], "BADNAME"))
-            reply = await self._ask_nearest(Question.about(*target, kind, recursive=False), turn)
+            reply = await self._ask_nearest(asked, turn)
             answer = behind(aliases, reply.answer) if aliases else reply.answer
             if not reply.follow or answer.outcome is Outcome.BROKEN:
                 return answer
             aliases, name = answer.cname, reply.follow
 
-    async def _ask_nearest(self, question: Question, turn: int) -> Reply:
-        near = max((zone for zone in self._zones if is_under(question.name, zone)), key=len, default=None)
+    async def _ask_nearest(self, asked: Question, turn: int) -> Reply:
+        near = max((zone for zone in self._zones if is_under(asked.name, zone)), key=len, default=None)
         if near is not None:
-            reply = await self._ask_some(question, self._zones[near], turn)
+            reply = await self._ask_some(asked, self._zones[near], turn)
             if not reply.delegated:
                 return reply
-        zone, names, outcome = await self._cut(question.name)
+        zone, names, outcome = await self._cut(asked.name)
         if outcome is not Outcome.FOUND:
             lost = Outcome.BROKEN if outcome.settled else outcome
             return Reply(unheard(lost, self._servers[0], "NO-AUTHORITIES"))
         self._zones[zone] = names
-        return await self._ask_some(question, names, turn)
+        return await self._ask_some(asked, names, turn)
 
-    async def _ask_some(self, question: Question, names: Sequence[str], turn: int) -> Reply:
+    async def _ask_some(self, asked: Question, names: Sequence[str], turn: int) -> Reply:
         """Go round the servers from the one whose turn it is, until one can say."""
         reply = Reply(unheard(Outcome.TIMEOUT, "", "NO-ADDRESS"))
         for step in range(min(len(names), 1 + SECOND_OPINIONS)):
             name = names[(turn + step) % len(names)]
             addresses = (await self.ask(name, "A")).values[:MAX_ADDRESSES]
             address = addresses[turn % len(addresses)] if addresses else ""
-            reply = await self._ask_authority(question, name, address)
+            reply = await self._ask_authority(asked, name, address)
             if reply.answer.outcome.settled or reply.delegated or self.is_spent:
                 break
         return reply
 
-    async def _ask_any(self, question: Question, servers: tuple[str, ...]) -> Reply:
-        key = (question.wire, servers)
-        if (known := self._known.get(key)) is not None:
-            return known.result() if known.done() else await asyncio.shield(known)
+    def _ask_any(self, asked: Question, servers: tuple[str, ...]) -> Awaitable[Reply]:
+        known = self._known.get((asked.wire, servers))
+        if known is None:
+            return self._learn(asked, servers)
+        return known if known.done() else asyncio.shield(known)  # who gives up waiting disturbs nobody else
+
+    async def _learn(self, asked: Question, servers: tuple[str, ...]) -> Reply:
+        key = asked.wire, servers
         known = self._known[key] = asyncio.get_running_loop().create_future()
         try:
-            reply = await super()._ask_any(question, servers)
+            reply = await self._settle(asked, servers)
         except BaseException:
             known.cancel()
             del self._known[key]
@@ -85,14 +91,14 @@ class Inquiry(Resolver):
         known.set_result(reply)
         return reply
 
-    async def _ask_once(self, question: Question, server: str) -> Reply:
+    async def _ask_once(self, asked: Question, server: str) -> Reply:
         if self._silences[server] >= self._tries:
             return Reply(unheard(Outcome.TIMEOUT, server, "MUTE"))
         if self.is_spent:
             return Reply(unheard(Outcome.BUDGET, server, "BUDGET"))
         self.asked += 1
-        reply = await super()._ask_once(question, server)
+        reply = await super()._ask_once(asked, server)
         # A silent authority is not waited for again in this inquiry; a resolver may be silent over one name alone.
-        if not question.recursive and reply.answer.outcome is Outcome.TIMEOUT:
+        if not asked.is_recursive and reply.answer.outcome is Outcome.TIMEOUT:
             self._silences[server] += 1
         return reply

@@ -1,14 +1,16 @@
 """What is asked of name servers, and what is made of their words."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, NamedTuple
 
-CLASS_IN = b"\x00\x01"
-RD, CD = 0x0100, 0x0010
-ONE_QUESTION = b"\x00\x01\x00\x00\x00\x00\x00\x01"  # and one additional record
+CLASS_IN: Final = b"\x00\x01"
+RD: Final = 0x0100  # find out for us (RFC 1035 section 4.1.1)
+CD: Final = 0x0010  # what validation would hold back, too (RFC 4035 section 3.2.2)
+ONE_QUESTION: Final = b"\x00\x01\x00\x00\x00\x00\x00\x01"  # and one additional record
 # No option, 1232 bytes of UDP payload (larger answers come over TCP instead of in fragments), no DNSSEC records wanted.
-EDNS = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+EDNS: Final = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
 
 class Outcome(StrEnum):
@@ -53,28 +55,28 @@ class Authorities:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One name and type as it goes on the wire; two are the same when their wire is. `name` is in lower case."""
+class Question(NamedTuple):
+    """One name and type as it goes on the wire."""
 
-    name: str = field(compare=False)  # absolute
-    rtype: int = field(compare=False)
-    recursive: bool = field(compare=False)
-    section: bytes = field(compare=False)  # the question section alone, which an answer has to repeat
-    wire: bytes  # the message without its id
+    name: str  # absolute, in lower case
+    rtype: int
+    flags: int
+    section: bytes  # the question section alone, which an answer has to repeat
+    wire: bytes  # the message without its id: two questions are the same when this is
 
     @classmethod
-    def about(
-        cls, name: str, encoded: bytes, rtype: int, *, recursive: bool = True, checking_disabled: bool = False
-    ) -> "Question":
-        """The question for a name with its wire form; `checking_disabled` as in RFC 4035 section 3.2.2."""
-        flags = (RD if recursive else 0) | (CD if checking_disabled else 0)
+    def about(cls, name: str, encoded: bytes, rtype: int, flags: int = RD) -> "Question":
+        """The question for a name with its wire form."""
         section = encoded + rtype.to_bytes(2) + CLASS_IN
-        return cls(name, rtype, recursive, section, flags.to_bytes(2) + ONE_QUESTION + section + EDNS)
+        return cls(name, rtype, flags, section, flags.to_bytes(2) + ONE_QUESTION + section + EDNS)
+
+    @property
+    def is_recursive(self) -> bool:
+        """Whether the server is to find out, and not to tell what it holds itself."""
+        return bool(self.flags & RD)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record of an answer: owner absolute in lower case, value as it stands in `Answer.values`."""
 
     owner: str
@@ -83,8 +85,7 @@ class Record:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What matters of a name server's message. `rcode` is the extended one; of authority only SOA and NS are kept."""
 
     rcode: int

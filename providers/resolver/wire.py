@@ -6,7 +6,6 @@ backwards (RFC 1035 section 4.1.4), a length that does not fit, an octet too man
 """
 
 import re
-from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -27,7 +26,7 @@ MAX_LABEL: Final = 63
 MAX_NAME: Final = 255  # octets
 POINTER: Final = 0xC0
 MAX_POINTERS: Final = 16
-FIRST_NAME: Final = b"\xc0\x0c"  # a pointer to the question's name
+NOT_NAME: Final = 5  # octets of a question that are not its name's text: the root, type and class
 # Labels that are written as they are; anything else needs an escape or an IDNA rule, and the library knows those.
 PLAIN: Final = re.compile(rb"[A-Za-z0-9_*/+=~:-]+")
 PLAIN_NAME: Final = re.compile(r"(?:[A-Za-z0-9_*/+=~:-]{1,63}\.)*[A-Za-z0-9_*/+=~:-]{1,63}\.?")
@@ -41,7 +40,6 @@ class Odd(Exception):
     """Something that the library should read."""
 
 
-@lru_cache(maxsize=4096)
 def encoded(name: str) -> bytes | None:
     """The wire form of an ordinary name, in lower case; None for one that the library should encode."""
     if not PLAIN_NAME.fullmatch(name):
@@ -68,7 +66,7 @@ def _read(question: Question, data: bytes) -> Message:
         raise Odd
     answer, at = _records(question, data, end, answers)
     authority, at = _records(question, data, at, authorities)
-    if _additional(data, at, additionals) != len(data):
+    if _additional(question, data, at, additionals) != len(data):
         raise Odd
     return Message(
         flags & 0x000F,
@@ -83,21 +81,19 @@ def _records(question: Question, data: bytes, at: int, count: int) -> tuple[list
     records: list[Record] = []
     seen: set[tuple[str, int, str | bytes]] = set()
     for _ in range(count):
-        if data[at : at + 2] == FIRST_NAME:
-            owner, at = question.name, at + 2
-        else:
-            owner, at = _name(data, at)
+        owner, at = _name(question, data, at)
         rtype, rclass, ttl, length = _fixed(data, at)
         start = at + FIXED.size
         at = start + length
         if rclass != IN or ttl > MAX_TTL or at > len(data):
             raise Odd
-        value = _value(data, rtype, start, at)
-        # Texts that are cut differently are two records, which an SPF evaluation has to notice.
-        key = (owner, rtype, "" if rtype in SINGLE else data[start:at] if rtype == TXT else value)
-        if key in seen:
-            raise Odd
-        seen.add(key)
+        value = _value(question, data, rtype, start, at)
+        if count > 1:
+            # Texts that are cut differently are two records, which an SPF evaluation has to notice.
+            key = (owner, rtype, "" if rtype in SINGLE else data[start:at] if rtype == TXT else value)
+            if key in seen:
+                raise Odd
+            seen.add(key)
         records.append(Record(owner, rtype, ttl, value))
     return records, at
 
@@ -108,18 +104,18 @@ def _fixed(data: bytes, at: int) -> tuple[int, int, int, int]:
     return FIXED.unpack_from(data, at)
 
 
-def _value(data: bytes, rtype: int, start: int, end: int) -> str:
+def _value(question: Question, data: bytes, rtype: int, start: int, end: int) -> str:
     if rtype == TXT:
         return _text(data, start, end)
     if rtype == A and end - start == 4:  # noqa: PLR2004  octets of an IPv4 address
         return f"{data[start]}.{data[start + 1]}.{data[start + 2]}.{data[start + 3]}"
     if rtype == MX:
-        exchange, at = _name(data, start + 2)
+        exchange, at = _name(question, data, start + 2)
         value = f"{data[start] << 8 | data[start + 1]} {exchange}"
     elif rtype in NAMED:
-        value, at = _name(data, start)
+        value, at = _name(question, data, start)
     elif rtype == SOA:
-        value, at = _soa(data, start)
+        value, at = _soa(question, data, start)
     else:
         raise Odd
     if at != end:
@@ -138,17 +134,19 @@ def _text(data: bytes, at: int, end: int) -> str:
     return b"".join(parts).decode(errors="backslashreplace")
 
 
-def _soa(data: bytes, start: int) -> tuple[str, int]:
-    primary, at = _name(data, start)
-    mailbox, at = _name(data, at)
+def _soa(question: Question, data: bytes, start: int) -> tuple[str, int]:
+    primary, at = _name(question, data, start)
+    mailbox, at = _name(question, data, at)
     if at + SOA_NUMBERS.size > len(data):
         raise Odd
     numbers = " ".join(map(str, SOA_NUMBERS.unpack_from(data, at)))
     return f"{primary} {mailbox} {numbers}", at + SOA_NUMBERS.size
 
 
-def _name(data: bytes, at: int) -> tuple[str, int]:
+def _name(question: Question, data: bytes, at: int) -> tuple[str, int]:
     """A name in lower case with its final dot, and where what follows it begins."""
+    if data[at] == POINTER and (known := _known(question, data[at + 1])):
+        return known, at + 2
     labels: list[bytes] = []
     after, limit, size, jumps, floor = 0, at, 1, 0, len(data)
     while length := data[at]:
@@ -166,18 +164,32 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
         if target >= limit or at + 1 >= floor:
             raise Odd
         after = after or at + 2
+        if known := _known(question, target):
+            return _joined(labels, size, known), after
         jumps += 1
         # What a pointer leads to lies wholly before the name that holds it.
         floor = limit
         at = limit = target
-    if jumps > MAX_POINTERS or size > MAX_NAME or at >= floor or not labels:
+    if jumps > MAX_POINTERS or at >= floor or not labels:
         raise Odd
-    if not all(map(PLAIN.fullmatch, labels)):
-        raise Odd
-    return b".".join(labels).decode().lower() + ".", after or at + 1
+    return _joined(labels, size), after or at + 1
 
 
-def _additional(data: bytes, at: int, count: int) -> int:
+def _known(question: Question, target: int) -> str:
+    """What a pointer into the question's name leads to: its text has the wire's own places; empty for no name."""
+    name, at = question.name, target - HEADER_BYTES
+    if at < 0 or at >= len(name) or len(name) + NOT_NAME != len(question.section):
+        return ""
+    return name[at:] if at == 0 or name[at - 1] == "." else ""
+
+
+def _joined(labels: list[bytes], size: int, rest: str = "") -> str:
+    if size + len(rest) > MAX_NAME or not all(map(PLAIN.fullmatch, labels)):
+        raise Odd
+    return b".".join([*labels, b""]).decode().lower() + rest
+
+
+def _additional(question: Question, data: bytes, at: int, count: int) -> int:
     """Where the message ends, when there is nothing but addresses and one empty OPT record of EDNS version 0."""
     seen = False
     for _ in range(count):
@@ -187,7 +199,7 @@ def _additional(data: bytes, at: int, count: int) -> int:
                 raise Odd
             seen, at = True, at + 1 + FIXED.size
             continue
-        at = at + 2 if data[at : at + 2] == FIRST_NAME else _name(data, at)[1]
+        at = _name(question, data, at)[1]
         rtype, rclass, _, length = _fixed(data, at)
         if rclass != IN or (rtype, length) not in {(A, 4), (AAAA, 16)}:
             raise Odd

@@ -19,7 +19,7 @@ import psycopg
 
 from sql import domains
 from sql.session import as_orchestrator, open_pool
-from tests.benchmarks.dns_world import CACHE, World, is_broken, questions, world
+from tests.benchmarks.dns_world import CACHE, World, domain_names, is_broken, questions, world
 from tests.support.postgres import TEMPLATE, cloned, running_server, with_template
 
 COUNT = int(os.environ.get("DOMAINS", "5000"))
@@ -72,10 +72,20 @@ def compare(made: World, folder: Path) -> None:
 
 
 def agree(costs: dict[str, list[Cost]]) -> None:
+    """Verdicts on the domains that were made healthy, domain by domain; ours on the broken ones as well."""
     for way, found in costs.items():
-        count = found[0]["domains"]
-        healthy = sum(not is_broken(number) for number in range(count))
-        print(f"P1  {way:<11} finds {found[0]['right']} of {count} right; {healthy} were made healthy")
+        looked = found[0]["domains"]
+        healthy = {name for number, name in enumerate(domain_names(looked)) if not is_broken(number)}
+        right = set(found[0]["right"])
+        print(f"P1  {way:<11} finds {len(right)} of {looked} right, {len(healthy)} were made healthy;"
+              f" {len(healthy ^ right)} verdicts are not as made" + shown(healthy ^ right))  # fmt: skip
+        ours = set(costs["ours"][0]["right"])
+        print(f"P1  {way:<11} disagrees with ours on {len((right ^ ours) & healthy)} of {len(healthy)} healthy ones"
+              + shown((right ^ ours) & healthy))  # fmt: skip
+
+
+def shown(names: set[str]) -> str:
+    return ": " + ", ".join(sorted(names)[:5]) if names else ""
 
 
 def each(found: list[Cost], figure: Callable[[Cost], float]) -> str:

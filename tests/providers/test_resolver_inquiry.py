@@ -10,8 +10,7 @@ import dns.rrset
 import pytest
 
 from providers.resolver import Inquiry, Outcome, Resolver
-from providers.resolver.exchange import POLITE, Server
-from providers.resolver.nouns import Question, Silence
+from providers.resolver.exchange import POLITE
 from tests.support.nameserver import NameServer, serving
 
 RECORDS = """
@@ -57,24 +56,10 @@ async def test_nothing_is_asked_twice() -> None:
 
 
 async def test_questions_alike_from_two_inquiries_travel_once() -> None:
-    async with asking() as (inquiry, server):
-        other = Inquiry(inquiry, 40, seconds=60)
-        await asyncio.gather(inquiry.ask("mail.acme.example", "A"), other.ask("mail.acme.example", "A"))
+    async with serving({"127.0.0.1": (server := NameServer(RECORDS))}) as port:
+        resolver = Resolver(["127.0.0.1"], port=port)
+        await asyncio.gather(*(resolver.inquiry(40).ask("mail.acme.example", "A") for _ in range(2)))
     assert len(server.asked) == 1
-
-
-async def test_who_asks_while_the_answer_is_being_handed_out_gets_it_too() -> None:
-    """The first asker has its answer but has not run yet; nothing is under way any more, and nothing may be lost."""
-    async with serving({"127.0.0.1": Slow()}) as port:
-        server = Server("127.0.0.1", port, 5, 16, asyncio.Semaphore(16))
-        question = Question.about("acme.example.", b"\4acme\7example\0", 16)
-        first = asyncio.create_task(server.ask(question))
-        while not server._flights:  # noqa: ASYNC110  one turn of the loop
-            await asyncio.sleep(0)
-        answer = Silence(Outcome.BROKEN, "SAID")
-        server._flights[question.wire].land(answer)
-        async with asyncio.timeout(2):
-            assert await server.ask(question) is await first is answer
 
 
 async def test_the_budget_is_never_exceeded_and_its_end_is_no_absence() -> None:
