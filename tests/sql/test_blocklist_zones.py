@@ -39,10 +39,12 @@ async def test_every_shipped_list_can_be_read_and_names_its_source(pool: AsyncCo
         assert all(len(pair) == 2 for pair in row.points.values())
 
 
-async def test_a_list_whose_codes_nobody_entered_is_not_asked(pool: AsyncConnectionPool) -> None:
+async def test_a_list_that_sells_no_question_without_a_key_is_off_until_somebody_has_one(
+    pool: AsyncConnectionPool,
+) -> None:
     asked = await shipped(pool, enabled_only=True)
     assert "abusix" not in asked
-    assert all(row.codes for row in asked.values())
+    assert all(row.codes for row in (await shipped(pool)).values())
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,12 @@ async def test_a_list_whose_codes_nobody_entered_is_not_asked(pool: AsyncConnect
         ("uribl", ("127.0.0.12",), Truth.FAIL, "grey", 3),
         ("surbl", ("127.0.0.80",), Truth.FAIL, "malware", 2),
         ("surbl", ("127.0.0.1",), Truth.UNKNOWN, "refused", 2),
+        ("surbl", ("127.0.0.4",), Truth.FAIL, "disposable addresses", 3),
+        ("surbl", ("127.0.0.32",), Truth.FAIL, "click tracker", 2),
+        ("surbl", ("127.0.0.254",), Truth.FAIL, "cracked", 2),  # its test point
+        ("abusix", ("127.0.0.2", "127.0.0.3"), Truth.FAIL, "spam traps", 2),
+        ("abusix", ("127.0.0.12",), Truth.FAIL, "no reverse name", 2),
+        ("abusix", ("127.0.0.200",), Truth.FAIL, "entered by hand", 2),
         ("uceprotect-3", ("127.0.0.2",), Truth.FAIL, "provider", 3),
     ],
 )
