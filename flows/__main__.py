@@ -1,44 +1,29 @@
-"""The operator's command line: python -m flows --help."""
+"""The operator's command line: python -m flows --help. A command imports what it needs when it is called."""
 
-from flows.commands.install import prepare_environment
+from typing import Annotated
+
+import typer
+
+from flows.commands.contents import DOORS
+from flows.commands.on_demand import OnDemand
+from flows.commands.surroundings import prepare_environment
 
 prepare_environment()  # before anything imports Prefect
-
-from typing import Annotated  # noqa: E402  after the line above on purpose
-
-import typer  # noqa: E402  likewise
-
-from flows.acting import claiming  # noqa: E402  likewise
-from flows.commands import (  # noqa: E402  likewise
-    addresses,
-    alerts,
-    backup,
-    certificates,
-    dns_keys,
-    doctor,
-    install,
-    jobs,
-    leads,
-    listings,
-    migrate,
-    money,
-    onboarding,
-    orders,
-    people,
-    proof,
-    readiness,
-    return_path,
-    secrets_of,
-    staff,
-    status,
-)
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 usage · 3 waiting, comes back by itself · 4 waiting for an operator · "
     "5 rejected · 6 already running · 7 database, server or provider out of reach"
 )
 
+
+class Commands(OnDemand):
+    """All that contents.py lists."""
+
+    doors = DOORS
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Provision, prove and keep the mail infrastructure of PenguinMails' tenants.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -53,40 +38,10 @@ def main(
     acting_as: Annotated[str, typer.Option("--as", metavar="EMAIL", help="the staff member who acts")] = "",
 ) -> None:
     """Provision, prove and keep the mail infrastructure of PenguinMails' tenants."""
+    from flows.acting import claiming  # noqa: PLC0415  --help needs no settings
+
     context.with_resource(claiming(acting_as))
 
-
-app.command()(doctor.doctor)
-app.add_typer(migrate.app, name="migrate")
-app.command()(doctor.database)
-app.command()(install.install)
-app.command()(onboarding.onboard)
-app.command()(status.status)
-app.command()(onboarding.retry)
-app.command()(onboarding.cancel)
-app.add_typer(dns_keys.app, name="dns")
-app.command()(readiness.readiness)
-app.add_typer(orders.app, name="orders")
-app.add_typer(addresses.app, name="addresses")
-app.command("return-path")(return_path.return_path)
-app.add_typer(proof.app, name="proof")
-app.add_typer(secrets_of.app, name="secret")
-app.command()(listings.listings)
-app.add_typer(listings.app, name="blocklists")
-app.add_typer(certificates.app, name="certificates")
-app.add_typer(alerts.alerts_app, name="alerts")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(alerts.notices_app, name="notices")
-app.add_typer(money.payments_app, name="payments")
-app.add_typer(people.app, name="people")
-app.add_typer(staff.app, name="staff")
-app.add_typer(money.subscriptions_app, name="subscriptions")
-app.add_typer(leads.app, name="leads")
-app.command()(backup.backup)
-app.command(name="backups")(backup.backups_list)
-app.command()(backup.restore)
-app.command()(backup.drill)
-app.command()(install.serve)
 
 if __name__ == "__main__":
     app(prog_name="python -m flows")

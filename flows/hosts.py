@@ -10,12 +10,24 @@ from flows.policy.convergence import Change, Desired
 from flows.resources import Resources
 from providers.errors import Rejected, Unavailable
 from providers.ssh import Output, Shell
+from sql import vps_instances
+from sql.provisioning import Run
+from sql.session import as_orchestrator
 from sql.vps_instances import Instance
 
 log = logging.getLogger(__name__)
 
 FACTS_SECONDS = 180  # the boot is waited for inside
 LOOKED = "looked-after"  # between what a script did and what the facts say then
+
+
+async def instance_of(r: Resources, run: Run) -> Instance:
+    """The server of the tenant this run works for; an earlier step has made its row."""
+    async with as_orchestrator(r.pool) as conn:
+        instance = await vps_instances.live_instance(conn, run.tenant_id)
+    if instance is None:
+        raise LookupError(f"run {run.id}: the tenant has no server row")
+    return instance
 
 
 def key_path(instance: Instance) -> str:

@@ -15,11 +15,10 @@ from flows.outcomes import Refused, Waiting
 from flows.redact import redactor
 from flows.resources import Resources, direct_dsn
 from providers.errors import ProviderError, Rejected, Unavailable, Unconfirmed
-from sql import provisioning, provisioning_steps, vps_instances
+from sql import provisioning, provisioning_steps
 from sql.provisioning import Run
 from sql.session import Contended, as_orchestrator, run_lock
 from sql.tenants import Tenant
-from sql.vps_instances import Instance
 
 log = logging.getLogger(__name__)
 
@@ -143,12 +142,3 @@ async def succeed(r: Resources, run: Run, sentence: str) -> State[None]:
 def actor(run: Run) -> str:
     """Who acts, as it stands in claims and events."""
     return f"run:{run.id}"
-
-
-async def instance_of(r: Resources, run: Run) -> Instance:
-    """The server of the tenant this run works for; an earlier step has made its row."""
-    async with as_orchestrator(r.pool) as conn:
-        instance = await vps_instances.live_instance(conn, run.tenant_id)
-    if instance is None:
-        raise LookupError(f"run {run.id}: the tenant has no server row")
-    return instance

@@ -6,10 +6,9 @@ from uuid import UUID
 import typer
 
 from flows.acting import actor
-from flows.commands.onboarding import AsJson, known_tenant
 from flows.commands.permission import changes
+from flows.commands.status import AsJson, known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
-from flows.notifying import swept
 from flows.resources import resources
 from sql import alerts, notices
 from sql.session import as_orchestrator
@@ -99,6 +98,8 @@ def deliver() -> None:
 
 
 async def _deliver() -> None:
+    from flows.notifying import swept  # noqa: PLC0415  Prefect is slow to import
+
     async with resources() as r:
         for line in await swept(r):
             out.print(line, markup=False)

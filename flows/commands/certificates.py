@@ -1,9 +1,8 @@
 """certificates: which host shows which, until when, and what a renewal waits for."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from prefect.client.schemas.objects import State
 
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, show_table, stop
@@ -13,6 +12,9 @@ from providers.keys import certificate_facts
 from sql import acme_orders, certificates
 from sql.acme_orders import AcmeOrder
 from sql.session import as_orchestrator
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State  # slow to import
 
 app = typer.Typer(no_args_is_help=True, help="Certificates of the hosts: when they end, and their renewal.")
 
@@ -73,6 +75,6 @@ async def _renew(host: str) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-async def ended(flow: Any) -> State[None]:
+async def ended(flow: Any) -> "State[None]":
     """How a flow ended; `return_state` is Prefect's own parameter, which its types lose for coroutines."""
     return await flow(return_state=True)

@@ -7,7 +7,6 @@ import typer
 from flows.commands.dns_check import app
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, show_table, stop
-from flows.domains.rotating import tend
 from flows.policy.names import host_name
 from flows.resources import Resources, resources
 from sql import dkim_keys, domains
@@ -55,6 +54,8 @@ def rotate(
 
 
 async def _rotate(word: str, *, force: bool) -> None:
+    from flows.domains.rotating import tend  # noqa: PLC0415  Prefect is slow to import
+
     async with resources() as r:
         domain = await known_domain(r, word)
         lines = await tend(r, domain.id, force=force)

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
-from flows.onboarding.admission import missing_settings
 from flows.policy.verdict import Truth, Verdict, overall
+from flows.ready_to_order import missing_settings
 from flows.resources import Resources, core_dsn, direct_dsn, listen_dsn, migration_dsn, resources, settings
 from providers.acme import Acme, new_account_key
 from providers.errors import ProviderError

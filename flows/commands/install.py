@@ -11,24 +11,12 @@ import typer
 
 from flows.commands.migrate import guarded
 from flows.commands.permission import changes
+from flows.commands.surroundings import SERVER_ENVIRONMENT
 from flows.commands.terminal import Exit, out, run, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 POOL = "penguin"
 LOCAL_API = "http://127.0.0.1:4200/api"
-SERVER_ENVIRONMENT = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3D",
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "2592000",
-    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-    "PREFECT_CLI_PROMPT": "false",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "providers,sql,flows",
-}
-"""No analytics, three days of events, thirty days of runs, heartbeats that make a lost process visible."""
 
 
 @changes("platform.install")
@@ -76,7 +64,7 @@ def serve(
     host: Annotated[str, typer.Option(help="address of the Prefect server when none answers yet")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="its port")] = 4200,
 ) -> None:
-    """Everything on one machine: database, Prefect server, and a process that runs the deployments. Ctrl-C ends all."""
+    """Everything on one machine: database, Prefect server, a process that runs the deployments. Ctrl-C ends all."""
     os.environ.update({key: value for key, value in SERVER_ENVIRONMENT.items() if key not in os.environ})
     os.environ.setdefault("PREFECT_API_URL", f"http://{host}:{port}/api")
     # Prefect reads its settings at import: the environment must be complete before this line.
@@ -84,11 +72,3 @@ def serve(
 
     address = urlsplit(os.environ["PREFECT_API_URL"])
     guarded(serve_all(address.hostname or host, address.port or port))
-
-
-def prepare_environment() -> None:
-    """Defaults for every command, before Prefect is imported: no analytics, no prompts, no log lines between ours."""
-    for key, value in SERVER_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    if sys.argv[1:2] != ["serve"]:  # there its log is what is looked at
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -8,10 +8,9 @@ from uuid import UUID
 import typer
 
 from flows.acting import actor
-from flows.commands.onboarding import known_tenant
 from flows.commands.permission import changes
+from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
-from flows.jobs.handlers import worker_of
 from flows.resources import resources
 from sql import jobs
 from sql.session import as_orchestrator
@@ -164,6 +163,8 @@ def work(
 
 
 async def _work(chosen: list[str] | None) -> None:
+    from flows.jobs.handlers import worker_of  # noqa: PLC0415  Prefect is slow to import
+
     async with resources() as r, worker_of(r, chosen) as worker:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):

@@ -1,16 +1,15 @@
 """subscriptions and payments: what is paid, what follows from it, and a payment told by hand."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, cast, get_args
 
 import typer
 
 from flows.acting import actor
-from flows.commands.onboarding import AsJson, TenantWord, known_tenant
 from flows.commands.permission import changes
+from flows.commands.status import AsJson, TenantWord, known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
-from flows.following import followed, hosts_settled, moment
 from flows.resources import resources
 from sql import payments, subscriptions
 from sql.payments import Mismatch, PaymentEvent, PaymentStatus
@@ -49,6 +48,8 @@ def follow(
 
 
 async def _follow(as_of: str | None) -> None:
+    from flows.following import followed, moment  # noqa: PLC0415  Prefect is slow to import
+
     async with resources() as r:
         if as_of is not None and not r.terms.practice:
             stop(Exit.REJECTED, "--as-of is for the sandbox: outside it the clock is the clock")
@@ -91,7 +92,7 @@ def record(
     """Take in one event of a payment: it counts once, in whatever order events come. The host is told at once."""
     if status not in get_args(PaymentStatus):
         stop(Exit.USAGE, f"--status is one of {', '.join(get_args(PaymentStatus))}")
-    run(_record(tenant, payment, money(amount), currency, cast("PaymentStatus", status), moment(at), subscription))
+    run(_record(tenant, payment, money(amount), currency, cast("PaymentStatus", status), at, subscription))
 
 
 def money(words: str) -> Decimal:
@@ -106,8 +107,11 @@ def money(words: str) -> Decimal:
 
 
 async def _record(
-    word: str, payment: str, amount: Decimal, currency: str, status: PaymentStatus, at: datetime, chosen: int | None
+    word: str, payment: str, amount: Decimal, currency: str, status: PaymentStatus, at: str | None, chosen: int | None
 ) -> None:
+    from flows.following import hosts_settled, moment  # noqa: PLC0415  Prefect is slow to import
+
+    happened = moment(at).astimezone(UTC)
     async with resources() as r:
         tenant = await known_tenant(r, word)
         try:
@@ -117,7 +121,7 @@ async def _record(
                     chosen = owned[0].id if owned else 0
                 event = PaymentEvent(
                     tenant_id=tenant.id, subscription_id=chosen, stripe_payment_id=payment, amount=amount,
-                    currency=currency, status=status, at=at.astimezone(UTC),
+                    currency=currency, status=status, at=happened,
                 )  # fmt: skip
                 recorded = await payments.record_payment(conn, event, actor=actor())
         except (Mismatch, LookupError) as refused:

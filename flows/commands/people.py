@@ -6,8 +6,8 @@ from uuid import UUID
 import typer
 
 from flows.acting import actor
-from flows.commands.onboarding import TenantWord, known_tenant
 from flows.commands.permission import changes
+from flows.commands.status import TenantWord, known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.resources import resources
 from sql import infrastructure_events, users

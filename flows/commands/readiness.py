@@ -9,7 +9,7 @@ import typer
 from flows.commands.dns_check import verdicts_on
 from flows.commands.terminal import Exit, run, say_json, show_table, stop
 from flows.domains.surveying import survey
-from flows.onboarding.proof import is_fresh
+from flows.freshness import is_fresh
 from flows.policy.names import host_name
 from flows.policy.readiness import Held, answer, held
 from flows.policy.verdict import Truth, Verdict

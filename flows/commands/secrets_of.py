@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from flows import vault
 from flows.acting import actor
-from flows.commands.onboarding import known_tenant
 from flows.commands.permission import changes
+from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, stop
 from flows.resources import resources
 from sql import infrastructure_events

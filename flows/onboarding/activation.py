@@ -1,11 +1,12 @@
 """Say that everything is true: statuses, and the events the tenant is shown."""
 
+from flows.freshness import is_fresh
+from flows.hosts import instance_of
 from flows.onboarding.plans import Estate, estate_of
-from flows.onboarding.proof import is_fresh
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.lifecycle import DomainStatus, InstanceStatus, MailboxStatus, allowed_from
 from flows.resources import Resources
-from flows.runs import actor, instance_of
+from flows.runs import actor
 from flows.steps import step
 from sql import delivery_proofs, email_accounts, infrastructure_events, vps_instances
 from sql.domains import Domain

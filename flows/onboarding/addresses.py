@@ -6,7 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Address
 
 from flows.domains import observing
-from flows.hosts import shell_on
+from flows.hosts import instance_of, shell_on
 from flows.onboarding import buying, screening
 from flows.onboarding.plans import estate_of
 from flows.onboarding.screening import told
@@ -17,7 +17,6 @@ from flows.policy.lifecycle import AddressStatus
 from flows.policy.records import ExpectedRecord, Holder, Merge, Need
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.steps import step
 from flows.waiting import one_change_at_a_time, short_looks
 from sql import domain_ip_assignments, domains, provisioning_steps, smtp_ip_addresses

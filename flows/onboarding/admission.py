@@ -11,10 +11,9 @@ from flows.outcomes import Done, Outcome, Refused, Waiting
 from flows.policy import names
 from flows.policy.limits import PlanLimits, Wanted, admit
 from flows.policy.mail_host import LOCAL_PART
+from flows.ready_to_order import missing_settings
 from flows.resources import Resources
-from flows.settings import Settings
 from flows.steps import step
-from flows.vps_terms import missing_for_an_order
 from sql import domains, email_accounts, tenants
 from sql.domains import Domain
 from sql.email_accounts import Mailbox
@@ -111,27 +110,6 @@ def pays(tenant: Tenant) -> bool:
     return tenant.subscription_expires_at is None or tenant.subscription_expires_at > datetime.now(UTC)
 
 
-def missing_settings(settings: Settings) -> list[str]:
-    """Names of the settings without which an order would end half way."""
-    needed: dict[str, object] = {
-        "ssh.worker_networks": settings.ssh.worker_networks,
-        "mail.proof_receivers": settings.mail.proof_receivers,
-        **certificate_settings(settings),
-    }
-    return missing_for_an_order(settings) + [name for name, value in needed.items() if not value]
-
-
 def new_label() -> str:
     """An opaque name for a domain below our own zone: it tells nobody which tenant it is."""
     return "".join(secrets.choice(BASE32) for _ in range(LABEL_LENGTH))
-
-
-def certificate_settings(settings: Settings) -> dict[str, object]:
-    """What the chosen signer of certificates cannot work without."""
-    host = settings.mail_host
-    if host.certificate_issuer == "acme":
-        return {"mail_host.acme_directory": host.acme_directory}
-    return {
-        "mail_host.private_ca_cert_file": host.private_ca_cert_file,
-        "mail_host.private_ca_key_file": host.private_ca_key_file,
-    }

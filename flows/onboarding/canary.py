@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from flows import vault
-from flows.hosts import shell_on
+from flows.hosts import instance_of, shell_on
 from flows.onboarding.desired import CERTIFICATE, password_path, postmaster
 from flows.onboarding.plans import ALGORITHMS, Estate, signing_keys
 from flows.policy.proof import (
@@ -25,7 +25,6 @@ from flows.policy.proof import (
 )
 from flows.policy.verdict import Verdict
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.settings import ProofReceiver
 from flows.waiting import short_looks
 from providers.mail import Found, Mailbox, Submission

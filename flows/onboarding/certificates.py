@@ -1,13 +1,13 @@
 """A certificate for the host's names, issued by the configured authority and shown by the host."""
 
 from flows.certificates.issuing import ensure_issued, note_shown
-from flows.hosts import converge
+from flows.hosts import converge, instance_of
 from flows.onboarding.desired import desired_host
 from flows.onboarding.plans import estate_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy import mail_host
 from flows.resources import Resources
-from flows.runs import actor, instance_of
+from flows.runs import actor
 from flows.steps import step
 from sql.provisioning import Run
 

@@ -1,13 +1,13 @@
 """What a tenant's mail host should be, read from the tables; secrets are opened here and go to the host alone."""
 
 from flows import vault
+from flows.hosts import instance_of
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of, signing_keys
 from flows.policy.lifecycle import MailboxStatus
 from flows.policy.mail_host import DkimSigner, HostMailbox, MailDomain, MailHost, SendingAddress, Upstream
 from flows.policy.presets import first_day, preset
 from flows.policy.unpaid import refusing
 from flows.resources import Resources
-from flows.runs import instance_of
 from sql import email_accounts, submission
 from sql.domains import Domain
 from sql.email_accounts import Mailbox

@@ -3,13 +3,12 @@
 from ipaddress import IPv4Address
 
 from flows import vault
-from flows.hosts import converge, key_path, shell_on
+from flows.hosts import converge, instance_of, key_path, shell_on
 from flows.onboarding.addresses import further_egress
 from flows.onboarding.desired import desired_host
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host, secure_host
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.steps import step
 from providers.errors import Rejected, Unauthorized
 from providers.keys import new_ssh_key

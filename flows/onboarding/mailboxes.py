@@ -5,14 +5,14 @@ import secrets
 from pydantic import SecretStr
 
 from flows import vault
-from flows.hosts import converge
+from flows.hosts import converge, instance_of
 from flows.onboarding.desired import desired_host, hash_path, password_path, postmaster, return_path_keys_path
 from flows.onboarding.plans import ALGORITHMS, estate_of, signing_keys
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host, verp
 from flows.policy.lifecycle import DkimKeyStatus, MailboxStatus, allowed_from
 from flows.resources import Resources
-from flows.runs import actor, instance_of
+from flows.runs import actor
 from flows.steps import step
 from providers.keys import hash_password, new_password
 from sql import dkim_keys, email_accounts, infrastructure_events, vps_instances

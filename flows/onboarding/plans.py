@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from flows.hosts import instance_of
 from flows.policy import dkim_life
 from flows.policy.lifecycle import DkimKeyStatus
 from flows.policy.records import DkimRecord, DomainPlan, HostAddress
 from flows.resources import Resources
-from flows.runs import instance_of
 from sql import dkim_keys, domain_ip_assignments, domains, smtp_ip_addresses
 from sql.dkim_keys import DkimKey
 from sql.domains import Domain

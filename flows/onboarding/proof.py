@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flows.freshness import is_fresh
+from flows.hosts import instance_of
 from flows.onboarding import canary
 from flows.onboarding.canary import Path
 from flows.onboarding.plans import Estate, estate_of
@@ -11,7 +13,6 @@ from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.proof import is_proven, judge_absence, next_look
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.steps import step
 from providers.errors import Rejected
 from sql import delivery_proofs
@@ -75,12 +76,6 @@ async def latest(r: Resources, run: Run, path: Path) -> Proof | None:
             conn, tenant_id=run.tenant_id, domain_id=path.domain.id, smtp_ip_address_id=path.address.id,
             receiver=path.receiver.address,
         )  # fmt: skip
-
-
-def is_fresh(r: Resources, proof: Proof) -> bool:
-    """Passed, and young enough to rest on."""
-    age = timedelta(hours=r.settings.mail.proof_max_age_hours)
-    return proof.verdict == Truth.PASS and proof.received_at is not None and proof.received_at > datetime.now(UTC) - age
 
 
 async def budget_spent(r: Resources, run: Run, path: Path) -> Waiting | None:

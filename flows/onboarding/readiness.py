@@ -4,9 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
+from flows.hosts import instance_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.steps import step
 from flows.waiting import patient_looks
 from providers.errors import NotFound

@@ -1,9 +1,9 @@
 """Write the warm-up plans; until they are carried out the host's first-day cap holds."""
 
+from flows.hosts import instance_of
 from flows.outcomes import Done, Outcome
 from flows.policy.presets import Preset, first_day, last_step, preset
 from flows.resources import Resources
-from flows.runs import instance_of
 from flows.steps import step
 from sql import email_accounts, policy_presets, smtp_ip_addresses, warmup_schedules
 from sql.provisioning import Run

@@ -9,11 +9,10 @@ import sys
 from uuid import UUID
 
 from flows import vault
-from flows.hosts import converge
+from flows.hosts import converge, instance_of
 from flows.onboarding.desired import desired_host
 from flows.policy import mail_host
 from flows.resources import resources
-from flows.runs import instance_of
 from sql import provisioning, tenants
 from sql.session import as_orchestrator
 

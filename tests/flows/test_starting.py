@@ -1,0 +1,70 @@
+"""A command imports what it needs: the list of help nothing of the product, and what only asks the tables no Prefect."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from flows.__main__ import app
+from flows.commands.contents import DOORS
+from tests.support.product import Product
+
+ROOT = Path(__file__).parents[2]
+WITH_PREFECT = {"onboard", "retry", "cancel"}
+"""Commands that bring Prefect with them before their first line."""
+LOOKED_AT = ("status", "jobs list", "alerts list", "orders list", "certificates list", "staff list", "migrate status")
+
+TAKE_EACH = """
+import json, sys, typer
+from flows.__main__ import app
+commands = typer.main.get_command(app).commands
+def prefect_is_here(name):
+    commands[name]
+    return "prefect" in sys.modules
+print(json.dumps([name for name in sys.argv[1:] if prefect_is_here(name)]))
+"""
+RUN_EACH = """
+import sys
+from flows.__main__ import app
+for words in sys.argv[1:]:
+    app(words.split(), standalone_mode=False)
+print("\\n".join(sorted(sys.modules)))
+"""
+
+
+def alone(program: str, *words: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_every_door_opens_on_a_command_with_the_words_of_the_list(name: str) -> None:
+    command = typer.main.get_group(app).commands[name]
+    assert (command.name, str(command.help).partition("\n\n")[0]) == (name, DOORS[name][1])
+
+
+def test_the_list_of_help_opens_no_door() -> None:
+    said = alone(RUN_EACH, "--help")
+    imported = {line for line in said.splitlines() if line.startswith("flows.commands.")}
+    assert imported == {"flows.commands.contents", "flows.commands.on_demand", "flows.commands.surroundings"}
+    assert all(f" {name} " in said for name in DOORS)
+
+
+def test_a_command_that_needs_no_prefect_does_not_bring_it() -> None:
+    assert json.loads(alone(TAKE_EACH, *sorted(DOORS.keys() - WITH_PREFECT))) == []
+    assert json.loads(alone(TAKE_EACH, *sorted(WITH_PREFECT)[:1])) == sorted(WITH_PREFECT)[:1]  # else this finds nothing
+
+
+def test_neither_does_it_while_it_runs(product: Product) -> None:
+    imported = alone(RUN_EACH, *LOOKED_AT).splitlines()
+    assert "sql.session" in imported
+    assert "prefect" not in imported
