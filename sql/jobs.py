@@ -111,7 +111,8 @@ async def put(conn: AsyncConnection, job: NewJob) -> UUID | None:
         """
         INSERT INTO jobs (queue_name, payload, tenant_id, priority, run_at, dedupe_key, max_attempts, timeout_seconds)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (queue_name, dedupe_key) WHERE status IN ('queued', 'running') DO NOTHING RETURNING id
+        ON CONFLICT (dedupe_key, queue_name) WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running')
+        DO NOTHING RETURNING id
         """,
         _as_row(job, await _priorities(conn), await _now(conn)),
     )
@@ -162,7 +163,7 @@ async def finish(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set
         "SELECT job_finish(%s, %s::uuid[], %s::int[])",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs]],
     )
-    return {UUID(str(row[0])) for row in await cursor.fetchall()}
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def turn(
@@ -176,7 +177,7 @@ async def turn(
 ) -> tuple[set[UUID], list[Job]]:
     """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now."""
     done = _in_order(done)
-    taken = conn.cursor(row_factory=class_row(Job))
+    taken = conn.cursor(binary=True, row_factory=class_row(Job))
     async with conn.pipeline():
         if not done:  # a claim that a crash of the server undoes is a job that nobody has; an end must be on disk
             await conn.execute("SELECT set_config('synchronous_commit', 'off', true)")
@@ -188,7 +189,7 @@ async def turn(
             f"SELECT {JOB} FROM job_claim(%s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
             [list(queues), worker, limit, lease],
         )
-        return {UUID(str(row[0])) for row in await finished.fetchall()}, await taken.fetchall()
+        return {row[0] for row in await finished.fetchall()}, await taken.fetchall()
 
 
 async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
@@ -197,7 +198,7 @@ async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> se
         "SELECT job_release(%s, %s::uuid[], %s::int[])",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs]],
     )
-    return {UUID(str(row[0])) for row in await cursor.fetchall()}
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def fail(conn: AsyncConnection, worker: str, job: Job, error: str, *, retryable: bool = True) -> str | None:
@@ -214,14 +215,17 @@ async def heartbeat(conn: AsyncConnection, worker: str, jobs: Sequence[Job], lea
         "SELECT job_heartbeat(%s, %s::uuid[], %s::int[], %s)",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs], lease],
     )
-    return {UUID(str(row[0])) for row in await cursor.fetchall()}
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def held_by(conn: AsyncConnection, worker: str) -> list[Job]:
     """The jobs that a worker holds, the oldest claim first."""
     cursor = conn.cursor(row_factory=class_row(Job))
     await cursor.execute(
-        f"SELECT {JOB} FROM jobs j WHERE status = 'running' AND worker_id = %s ORDER BY started_at, id",  # noqa: S608 - a literal
+        f"""
+        SELECT {JOB} FROM jobs j
+         WHERE status = 'running' AND lease_expires_at IS NOT NULL AND worker_id = %s ORDER BY started_at, id
+        """,  # noqa: S608 - a literal
         [worker],
     )
     return await cursor.fetchall()
@@ -236,13 +240,13 @@ async def reap(conn: AsyncConnection, limit: int = 1000) -> int:
 async def retry(conn: AsyncConnection, ids: Sequence[UUID], actor: str) -> list[UUID]:
     """An operator's new round of three attempts for failed or cancelled jobs; those that were."""
     cursor = await conn.execute("SELECT job_retry(%s::uuid[], %s)", [list(ids), actor])
-    return [UUID(str(row[0])) for row in await cursor.fetchall()]
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def cancel(conn: AsyncConnection, ids: Sequence[UUID], actor: str) -> list[UUID]:
     """End queued and running jobs; a running one is stopped at its worker's next beat. Those that were ended."""
     cursor = await conn.execute("SELECT job_cancel(%s::uuid[], %s)", [list(ids), actor])
-    return [UUID(str(row[0])) for row in await cursor.fetchall()]
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def pause(conn: AsyncConnection, queue: str) -> bool:

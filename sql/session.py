@@ -5,7 +5,7 @@ statement and end with it, so a connection that goes back to a pool carries noth
 """
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, Final
 from uuid import UUID
 
@@ -62,8 +62,11 @@ def our_errors() -> Generator[None]:
         raise
 
 
-async def open_pool(dsn: str, *, part: str, max_size: int = 4) -> AsyncConnectionPool:
-    """An open pool on `dsn`; `part` names the process in pg_stat_activity. Raises Contended when nothing answers."""
+async def open_pool(dsn: str, *, part: str, max_size: int = 4, checked: bool = True) -> AsyncConnectionPool:
+    """An open pool on `dsn`; `part` names the process in pg_stat_activity. Raises Contended when nothing answers.
+
+    A connection is tried before it is handed out, unless `checked` is False: for those who try again anyhow.
+    """
     pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
         dsn,
         kwargs={"application_name": f"penguin:{part}", "connect_timeout": CONNECT_SECONDS},
@@ -72,7 +75,7 @@ async def open_pool(dsn: str, *, part: str, max_size: int = 4) -> AsyncConnectio
         timeout=WAIT_FOR_CONNECTION_SECONDS,
         max_idle=IDLE_SECONDS,
         max_lifetime=LIFETIME_SECONDS,
-        check=AsyncConnectionPool.check_connection,
+        check=AsyncConnectionPool.check_connection if checked else None,
         open=False,
     )
     with our_errors():
@@ -99,11 +102,18 @@ async def as_orchestrator(pool: AsyncConnectionPool) -> AsyncGenerator[AsyncConn
 
 
 @asynccontextmanager
+async def as_orchestrator_at_once(pool: AsyncConnectionPool) -> AsyncGenerator[AsyncConnection]:
+    """The same without a wait after each statement: one round trip up to the first answer that is fetched."""
+    async with _transaction(pool, "penguin_orchestrator", "", "5min", pipelined=True) as conn:
+        yield conn
+
+
+@asynccontextmanager
 async def _transaction(
-    pool: AsyncConnectionPool, role: str, tenant: str, statement_timeout: str
+    pool: AsyncConnectionPool, role: str, tenant: str, statement_timeout: str, *, pipelined: bool = False
 ) -> AsyncGenerator[AsyncConnection]:
     with our_errors():
-        async with pool.connection() as conn, conn.transaction():
+        async with pool.connection() as conn, conn.pipeline() if pipelined else nullcontext(), conn.transaction():
             await conn.execute(
                 """
                 SELECT set_config('role', %s, true), set_config('app.current_tenant_id', %s, true),

@@ -34,6 +34,6 @@ async def worker_of(r: Resources, chosen: Sequence[str] | None = None) -> AsyncG
         poll_seconds=group.poll_seconds,
         stop_seconds=group.stop_seconds,
     )
-    async with await open_pool(await analytics_dsn(), part="jobs", max_size=CONNECTIONS) as pool:
+    async with await open_pool(await analytics_dsn(), part="jobs", max_size=CONNECTIONS, checked=False) as pool:
         wanted = {name: handlers[name] for name in chosen or handlers}
         yield Worker(pool=pool, listen_dsn=await listen_dsn(), handlers=wanted, pace=pace)

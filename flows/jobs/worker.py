@@ -21,7 +21,7 @@ from flows.redact import redactor
 from providers.errors import Rejected, Unconfirmed
 from sql import jobs
 from sql.jobs import Job
-from sql.session import Contended, Pool, as_orchestrator
+from sql.session import Contended, Pool, as_orchestrator, as_orchestrator_at_once
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Worker:
         if not done and room <= 0:
             return False
         try:
-            async with as_orchestrator(self.pool) as conn:
+            async with as_orchestrator_at_once(self.pool) as conn:
                 finished, taken = await jobs.turn(
                     conn, worker=self.name, done=done, queues=list(self.handlers), limit=max(room, 0),
                     lease=self.pace.lease,

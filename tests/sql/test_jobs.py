@@ -80,6 +80,27 @@ async def test_many_come_by_copy_all_or_none(pool) -> None:
             await jobs.put_many(conn, twice)
 
 
+async def test_a_turn_reads_little_however_much_waits_and_before_any_statistics(pool) -> None:
+    async with as_orchestrator(pool) as conn:
+        await jobs.put_many(conn, [NewJob(DNS, {}, tenant_id=UUID(int=1 + n % 2)) for n in range(4000)])
+    for _ in range(7):  # from the sixth on a function's plan is kept
+        held = await claim(pool, "w1", 10)
+        async with as_orchestrator(pool) as conn:
+            finished, taken = await jobs.turn(conn, worker="w1", done=held, queues=[DNS], limit=10)
+            read = await (
+                await conn.execute(
+                    """
+                    SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM (
+                      SELECT indexrelid AS oid FROM pg_index WHERE indrelid = 'jobs'::regclass
+                       UNION ALL SELECT 'jobs'::regclass) r
+                    """
+                )
+            ).fetchone()
+        assert (len(finished), len(taken)) == (10, 10)
+        assert read is not None
+        assert 20 <= read[0] < 2000, read
+
+
 async def test_a_better_priority_goes_first_whatever_its_queue(pool) -> None:
     await put(pool, NewJob("warmup", {}), NewJob(DNS, {"late": 1}), NewJob(ORDERS, {}), NewJob(DNS, {}, priority=10))
     taken = [(await claim(pool, "w1", 1, "warmup", DNS, ORDERS))[0].priority for _ in range(4)]

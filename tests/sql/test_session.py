@@ -7,7 +7,15 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from sql.session import AlreadyExists, Contended, as_orchestrator, as_tenant, open_pool, run_lock
+from sql.session import (
+    AlreadyExists,
+    Contended,
+    as_orchestrator,
+    as_orchestrator_at_once,
+    as_tenant,
+    open_pool,
+    run_lock,
+)
 from tests.support.postgres import add_tenant
 
 SETTINGS = """
@@ -71,6 +79,19 @@ async def test_a_failure_takes_the_whole_transaction_back(pool: AsyncConnectionP
             raise RuntimeError
     async with as_orchestrator(pool) as conn:
         assert await row(conn, "SELECT count(*) FROM leads") == (0,)
+
+
+async def test_a_transaction_sent_at_once_is_one_all_the_same(pool: AsyncConnectionPool) -> None:
+    async def breaks() -> None:
+        async with as_orchestrator_at_once(pool) as conn:
+            await conn.execute("UPDATE job_queues SET is_active = false")
+            await conn.execute("SELECT 1 / 0")
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await breaks()
+    async with as_orchestrator_at_once(pool) as conn:
+        paused = await conn.execute("SELECT current_user::text, count(*) FROM job_queues WHERE NOT is_active")
+        assert await paused.fetchall() == [("penguin_orchestrator", 0)]
 
 
 async def test_a_taken_key_is_already_there(pool: AsyncConnectionPool, database: str) -> None:
