@@ -34,10 +34,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Look at a domain now, at its authorities and at our resolver; exit code 0 right, 1 wrong, 3 not known yet."""
-    run(_check(host_name(domain), tuple(selector or ()), watch=watch, as_json=as_json))
+    run(_check(domain, tuple(selector or ()), watch=watch, as_json=as_json))
 
 
-async def _check(name: str, selectors: tuple[str, ...], *, watch: bool, as_json: bool) -> None:
+async def _check(domain: str, selectors: tuple[str, ...], *, watch: bool, as_json: bool) -> None:
+    name = host_name(domain)
     async with resources() as r:
         while True:
             verdicts = await verdicts_on(r, name, selectors)

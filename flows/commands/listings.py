@@ -1,6 +1,7 @@
 """listings and blocklists: what the lists say of an address or a domain, and which lists are asked."""
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from flows.blocklists.lists import findings, known_lists, proven_lists, tell_of_
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.blocklists import Finding, Kind, TrustState, kind_of, screen
+from flows.policy.names import host_name
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import resources
 from sql import blocklist_zones, provider_blacklist_status
@@ -32,7 +34,19 @@ def listings(
     run(_listings(subject.strip(), as_json=as_json))
 
 
-async def _listings(subject: str, *, as_json: bool) -> None:
+def as_asked(word: str) -> str:
+    """The one form in which a subject is asked for and stored; ValueError with one sentence for what is none."""
+    try:
+        address = ip_address(word)
+    except ValueError:
+        return host_name(word)
+    if "%" in word:
+        raise ValueError(f"{word!r} is an address of one link, which no list can know")
+    return str(address)
+
+
+async def _listings(word: str, *, as_json: bool) -> None:
+    subject = as_asked(word)
     kind = kind_of(subject)
     async with resources() as r:
         found = await findings(r, await proven_lists(r, {kind}), subject)

@@ -28,7 +28,7 @@ def readiness(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Hold a domain against the dated rules of Google, Yahoo and Microsoft; exit code 0 yes, 1 no, 3 not proven."""
-    run(_readiness(host_name(domain), tuple(selector or ()), addresses(ip or []), as_json=as_json))
+    run(_readiness(domain, tuple(selector or ()), addresses(ip or []), as_json=as_json))
 
 
 def addresses(words: list[str]) -> tuple[IPv4Address, ...]:
@@ -39,7 +39,8 @@ def addresses(words: list[str]) -> tuple[IPv4Address, ...]:
         stop(Exit.USAGE, str(error))
 
 
-async def _readiness(name: str, selectors: tuple[str, ...], ips: tuple[IPv4Address, ...], *, as_json: bool) -> None:
+async def _readiness(domain: str, selectors: tuple[str, ...], ips: tuple[IPv4Address, ...], *, as_json: bool) -> None:
+    name = host_name(domain)
     async with resources() as r:
         verdicts = (
             await survey(r.resolver, name, selectors=selectors, ips=ips) if selectors or ips else await known(r, name)

@@ -1,4 +1,4 @@
-"""A key changes under mail that is under way: what was queued before, between and after verifies at both receivers."""
+"""A key changes under mail that is under way, and one goes missing: mail verifies at both receivers all the while."""
 
 import json
 import re
@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.world import DONE, Lab, Tenant
 from tests.support.world_mail import line_to, refusal, written
+from tests.support.world_prefect import ended, start
 
 RECEIVERS = ("bigmail.example", "livemail.example")
 PATIENCE_SECONDS = 120.0
@@ -105,3 +106,53 @@ def test_mail_signed_before_between_and_after_a_rotation_verifies_at_both_receiv
     assert domain["verification_status"] == "verified"
     checked = lab.flows("dns", "check", turning.domain)
     assert checked.code == DONE, checked.said
+
+
+def looked(lab: Lab, tenant: Tenant) -> set[str]:
+    """What a sweep makes of the domain's records when its hour has come."""
+    lab.rows("UPDATE domains SET dns_next_check_at = now() WHERE tenant_id = %s RETURNING id", tenant.id)
+    assert ended(lab, start(lab, "verify_due_domains/every-2-minutes"))["type"] == "COMPLETED"
+    row = lab.one("SELECT dns_records FROM domains WHERE tenant_id = %s", tenant.id)
+    return {one["verdict"] for one in row["dns_records"]["records"] if one["need"] == "required"}
+
+
+def repairs(lab: Lab, tenant: Tenant) -> list[str]:
+    rows = lab.rows(
+        "SELECT details FROM infrastructure_events WHERE event = 'dns_repaired' AND tenant_id = %s", tenant.id
+    )
+    return [row["details"]["names"] for row in rows]
+
+
+def all_stand(lab: Lab, tenant: Tenant) -> None:
+    for _ in range(TAKES):
+        if looked(lab, tenant) == {"pass"}:
+            return
+        time.sleep(5)
+    pytest.fail(f"{tenant.domain}: something does not stand")
+
+
+def test_a_key_that_somebody_deleted_from_the_zone_stands_again_by_itself(lab: Lab, turning: Tenant) -> None:
+    all_stand(lab, turning)
+    signing = [selector for selector, status in keys(lab, turning).items() if status == "active"]
+    gone = f"{signing[0]}._domainkey"
+    lab.world.dns_update(turning.domain, delete=[(gone, "TXT")])
+    lab.world.zones.flush(turning.domain)
+    assert "fail" in looked(lab, turning)
+    assert repairs(lab, turning) == []  # one look may be one bad hour
+    for _ in range(TAKES):
+        if repairs(lab, turning):
+            break
+        looked(lab, turning)
+    assert repairs(lab, turning) == [f"{gone}.{turning.domain} TXT"]
+    all_stand(lab, turning)
+
+    for receiver in RECEIVERS:
+        lab.world.receiver(receiver).clear()
+    letter(lab, turning, "signed after the repair", "bert")
+    for receiver in RECEIVERS:
+        raw = arrived(lab, receiver, "signed after the repair")
+        assert raw.count("dkim=pass") == 2, raw
+
+    back = lab.flows("dns", "undo", turning.domain, "--yes")
+    assert back.code == DONE, back.said
+    assert f"{gone}.{turning.domain} TXT: removed" in back.out
