@@ -34,7 +34,8 @@ def lab() -> Generator[Lab]:
 def acme(lab: Lab) -> Tenant:
     """A tenant that went from a row in a table to proven mail on a server that was bare."""
     tenant = lab.add_tenant("acorn")
-    ran = lab.onboard(tenant, **{TEMPLATE: BARE})
+    ran = lab.interpreted("flows", "onboard", tenant.uuid, **{TEMPLATE: BARE})
+    lab.printed.append(ran.out + ran.err)
     assert ran.code == DONE, ran.said
     return tenant
 

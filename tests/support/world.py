@@ -72,7 +72,7 @@ class Lab:
     def __init__(self, world: World, product: Product, dsn: str, arguments: Arguments) -> None:
         self.world, self.product, self.dsn, self.arguments = world, product, dsn, arguments
         self.printed: list[str] = []
-        self.starter: Path | None = None  # a socket; without it every command is a process from scratch
+        self.starter: Path | None = None  # a socket; without it every command begins at a fresh interpreter
         self.admin = Admin(world.info["admin_socket"])
         self.tables = psycopg.Connection[dict[str, Any]].connect(dsn, autocommit=True, row_factory=dict_row)  # pyright: ignore[reportArgumentType]  psycopg's own overload is narrower than what it takes
 
@@ -84,16 +84,20 @@ class Lab:
 
     def python(self, *words: str, stdin: str = "", **settings: str) -> Ran:
         """Run `python -m …` in the control room."""
-        if self.starter and words[0] in world_starter.MODULES:
-            answer = world_starter.ask(self.starter, words, settings, stdin, PATIENCE_SECONDS)
-            self.printed.append(answer["out"] + answer["err"])
-            return Ran(**answer)
+        if self.starter:
+            ran = Ran(**world_starter.ask(self.starter, words, settings, stdin, PATIENCE_SECONDS))
+        else:
+            ran = self.interpreted(*words, stdin=stdin, **settings)
+        if words[:2] != ("tests.support.world_product", "secret"):  # the one that is to print secrets
+            self.printed.append(ran.out + ran.err)
+        return ran
+
+    def interpreted(self, *words: str, stdin: str = "", **settings: str) -> Ran:
+        """The same by an interpreter of its own, as its users start it."""
         ended = subprocess.run(
             self.product.words(*words), cwd=Path.cwd(), env={**self.product.environment, **settings}, input=stdin,
             capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
         )  # fmt: skip
-        if words[:2] != ("tests.support.world_product", "secret"):  # the one that is to print secrets
-            self.printed.append(ended.stdout + ended.stderr)
         return Ran(ended.returncode, ended.stdout, ended.stderr)
 
     def dies(self, tenant: Tenant, when: str, boundary: str, nth: int = 1, **settings: str) -> None:
@@ -236,7 +240,8 @@ def raised() -> Generator[Lab]:
         with Arguments() as arguments, product.serving():
             lab = Lab(world, product, product.dsn(), arguments)
             try:
-                yield lab
+                with world_starter.starting(product) as lab.starter:
+                    yield lab
             finally:
                 lab.tables.close()
     finally:
@@ -264,17 +269,14 @@ def second_installation(lab: Lab, name: str, sealing_key: str) -> Generator[Lab]
     }
     product = Product(lab.world, name=name, settings=settings)
     other = Lab(lab.world, product, dsn, lab.arguments)
-    other.starter = product.folder / "starter.sock"
     prefect = product.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(SECOND_PORT))
-    starter = product.start("tests.support.killing_starter", str(other.starter))
     try:
-        _await(other.starter.exists)
-        migrated = other.flows("migrate", "up")
-        assert migrated.code == 0, migrated.said
-        _await(lambda: _answers(other))
-        yield other
+        with world_starter.starting(product) as other.starter:
+            migrated = other.flows("migrate", "up")
+            assert migrated.code == 0, migrated.said
+            _await(lambda: _answers(other))
+            yield other
     finally:
-        end(starter)
         end(prefect)
         other.tables.close()
 

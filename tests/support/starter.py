@@ -1,22 +1,24 @@
-"""Starts commands of the product as forks of one process that has its imports behind it: half of each start is saved.
+"""Starts `python -m …` as forks of one process that has the product's imports behind it: most of each start is saved.
 
-`python -m tests.support.killing_starter SOCKET` in the control room. A connection sends one line of JSON (words,
-settings, stdin) and gets one back (code, out, err). The command runs in a process of its own, which may be killed.
+`python -m tests.support.starter SOCKET` in the control room. A connection sends one line of JSON (words, settings,
+stdin) and gets one back (code, out, err). The module runs as __main__ in a process of its own, with its own session,
+environment, streams and end; it may be killed.
 """
 
+import atexit
 import json
 import os
+import runpy
 import signal
 import socketserver
 import sys
 import tempfile
+import threading
+from importlib import import_module
 from typing import Any, BinaryIO, cast
 
-from flows.__main__ import app  # first: it prepares the environment for Prefect
-
-# isort: split
-import flows.onboard  # noqa: F401  # pyright: ignore[reportUnusedImport]  what every command would import
-from tests.support import killing
+from flows.commands.contents import DOORS
+from flows.commands.surroundings import prepare_environment
 
 
 class Starter(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -49,32 +51,38 @@ def read(stream: BinaryIO) -> str:
 
 
 def become(wish: dict[str, Any], given: BinaryIO, out: BinaryIO, err: BinaryIO) -> None:
-    """Be the command: its streams, its settings, its end. Never returns."""
+    """Be the command: its streams, its settings, its end, with the last words that others said at theirs."""
     os.setsid()
     for stream, number in ((given, 0), (out, 1), (err, 2)):
         os.dup2(stream.fileno(), number)
     os.environ.update(wish["settings"])
+    module, *rest = wish["words"]
+    sys.argv = [module, *rest]
     code = 1
     try:
-        run(wish["words"])
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001  as the interpreter would
+        sys.excepthook(*sys.exc_info())
     finally:
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  what the interpreter does at its end
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def run(words: list[str]) -> None:
-    """The command line of the product, or the one that kills it."""
-    module, *rest = words
-    if module == "flows":
-        app(rest, prog_name="python -m flows")
-    else:
-        killing.main(rest)
+def import_all() -> None:
+    """What the commands would import. Not flows.__main__: each command is to run it anew."""
+    prepare_environment()
+    for where, _ in DOORS.values():
+        import_module(where.partition(":")[0])
+    import_module("flows.onboard")
 
 
 if __name__ == "__main__":
+    import_all()
     with Starter(sys.argv[1], Conversation) as starter:
         starter.serve_forever(0.2)
