@@ -1,4 +1,4 @@
-"""Run the test rings in lanes side by side and print a count for each; the exit code is that of the worst.
+"""Run the linters and the test rings in lanes side by side and print a count for each; the exit code is the worst's.
 
 A world mostly waits for its hosts, so there are more lanes than cores have reason to ask for.
 """
@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "var" / "reports"
 NO_TESTS = 5  # pytest's own code
+LINT = "lint"  # no ring: it counts as one test
 LANES = 3
 # Acceptance stories that share a world and the tenants in it, by the name of that world; each other file has its own.
 TOGETHER = {
@@ -29,7 +30,7 @@ LONGEST_FIRST = ("troubles", "flows-1", "flows-2", "further", "accept", "test_ho
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one pytest runs: a ring, or those stories of the acceptance ring that share a world."""
+    """What one process runs: a ring, those stories of the acceptance ring that share a world, or the linters."""
 
     ring: str
     name: str
@@ -38,6 +39,13 @@ class Piece:
     @property
     def report(self) -> Path:
         return REPORTS / f"{self.name}.xml"
+
+    @property
+    def words(self) -> list[str]:
+        if self.ring == LINT:
+            return ["make", "--no-print-directory", *self.paths]
+        words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={self.report}"]
+        return [sys.executable, *words, *self.paths]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ def in_order(rings: list[str]) -> list[Piece]:
 
 
 def pieces_of(ring: str) -> list[Piece]:
+    if ring == LINT:
+        return [Piece(ring, ring, (LINT,))]
     if ring == "sandbox":
         room = [Piece(ring, "room", (OUTSIDE,))] if os.geteuid() else []  # root has the machine itself, and no room
         return [Piece(ring, ring, (f"tests/{ring}", f"--ignore={OUTSIDE}")), *room]
@@ -101,13 +111,12 @@ def run(piece: Piece, surroundings: dict[str, str]) -> Ran:
     piece.report.unlink(missing_ok=True)
     began = time.monotonic()
     world = {"PENGUINMAILS_SANDBOX__WORLD": piece.name} if piece.name in TOGETHER else {}
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={piece.report}", *piece.paths]
     done = subprocess.run(
-        [*before(piece, surroundings), sys.executable, *words],
+        [*before(piece, surroundings), *piece.words],
         cwd=ROOT, env=surroundings | world, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     print(f"\n=== {piece.ring}{'' if piece.name == piece.ring else f' ({piece.name})'}\n{done.stdout}", flush=True)
-    passed, failed, skipped = counts(piece.report)
+    passed, failed, skipped = (int(not done.returncode), 0, 0) if piece.ring == LINT else counts(piece.report)
     code = done.returncode if done.returncode != NO_TESTS else 1
     if failed == 0 and code:
         failed = 1  # it never came to its tests
