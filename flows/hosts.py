@@ -1,12 +1,13 @@
 """A shell on a host of ours, and convergence over it: facts, plan, apply, and an empty plan to end with."""
 
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from flows import vault
-from flows.policy import convergence
-from flows.policy.convergence import Change, Desired
+from flows.policy import convergence, host_clock
+from flows.policy.convergence import Change, Desired, Facts
 from flows.resources import Resources
 from providers.errors import Rejected, Unavailable
 from providers.ssh import Output, Shell
@@ -59,20 +60,45 @@ async def converge(r: Resources, instance: Instance, desired: Desired) -> tuple[
     """
     look = convergence.facts_script(desired)
     async with shell_on(r, instance) as shell:
-        changes = planned(desired, await shell.run(look, timeout_seconds=FACTS_SECONDS))
+        asked_at = time.time()
+        facts = facts_in(await shell.run(look, timeout_seconds=FACTS_SECONDS))
+        changes = convergence.plan(desired, facts)
+        if not host_clock.being_mended(changes):
+            trust_clock(facts, asked_at)
         if not changes:
             return ()
         armed = convergence.needs_confirmation(changes)
-        after = await apply(shell, changes, None if armed else look, r.settings.mail_host.apt_timeout_seconds)
+        after, waited = await apply(shell, changes, None if armed else look, r.settings.mail_host.apt_timeout_seconds)
     if armed:
         after = await confirm(r, instance, look)
-    if left := planned(desired, after):
+    if left := convergence.plan(desired, facts_in(after)):
         raise Rejected("host", "converge", "still to be done after applying: " + "; ".join(c.summary for c in left))
-    return tuple(change.summary for change in changes)
+    return (*(change.summary for change in changes), *waited)
 
 
-async def apply(shell: Shell, changes: tuple[Change, ...], look: str | None, timeout_seconds: float) -> Output:
-    """Everything in one command, file contents over its standard input; with `look` the facts afterwards as well."""
+async def ensure_clock_trusted(r: Resources, instance: Instance) -> None:
+    """A look at the clock alone, before a host is to sign something that others judge."""
+    async with shell_on(r, instance) as shell:
+        asked_at = time.time()
+        trust_clock(
+            facts_in(await shell.run(convergence.facts_script(Desired()), timeout_seconds=FACTS_SECONDS)), asked_at
+        )
+
+
+def trust_clock(facts: Facts, asked_at: float) -> None:
+    """Go no further with a host whose clock is wrong: wait where it sets itself, call a person where it cannot."""
+    if wrong := host_clock.wrong_clock(facts, asked_at, time.time()):
+        kind = Unavailable if wrong.mends_itself else Rejected
+        raise kind("host", "clock", wrong.sentence)
+
+
+async def apply(
+    shell: Shell, changes: tuple[Change, ...], look: str | None, timeout_seconds: float
+) -> tuple[Output, tuple[str, ...]]:
+    """Everything in one command, file contents over its standard input; with `look` the facts afterwards as well.
+
+    The second half says what the host was patient with.
+    """
     script, payload = convergence.apply_script(changes)
     script = both(script, look) if look else script
     return settle("apply", await shell.run(script, stdin=payload, timeout_seconds=timeout_seconds), looked=bool(look))
@@ -82,18 +108,17 @@ async def confirm(r: Resources, instance: Instance, look: str) -> Output:
     """Log in a second time and keep what was armed; failing that, the host undoes it by itself."""
     async with shell_on(r, instance) as shell:
         output = await shell.run(both(convergence.confirm_script(), look), timeout_seconds=FACTS_SECONDS)
-    return settle("confirm", output, looked=True)
+    return settle("confirm", output, looked=True)[0]
 
 
-def planned(desired: Desired, looked: Output) -> tuple[Change, ...]:
-    """What is missing on the host, by the facts it printed."""
+def facts_in(looked: Output) -> Facts:
+    """What the host printed about itself."""
     if looked.status != 0:
         raise Unavailable("host", "facts", f"exit {looked.status}: {looked.stderr.strip()[-150:]}")
     try:
-        facts = convergence.parse_facts(looked.stdout)
+        return convergence.parse_facts(looked.stdout)
     except convergence.IncompleteFacts as error:
         raise Unavailable("host", "facts", str(error)) from error
-    return convergence.plan(desired, facts)
 
 
 def both(deed: str, look: str) -> str:
@@ -101,12 +126,15 @@ def both(deed: str, look: str) -> str:
     return f"(\n{deed}\n)\nprintf '{LOOKED}\\t%s\\n' $?\n{look}"
 
 
-def settle(action: str, output: Output, *, looked: bool) -> Output:
-    """What was printed after the deed. Raises what the host refused: Unavailable when the same may work later."""
+def settle(action: str, output: Output, *, looked: bool) -> tuple[Output, tuple[str, ...]]:
+    """What was printed after the deed, and what it waited for. Raises what the host refused.
+
+    Unavailable when the same may work later.
+    """
     said, mark, seen = output.stdout.partition(f"{LOOKED}\t")
     status, _, facts = seen.partition("\n")
     outcome = convergence.parse_outcome(int(status) if mark else output.status, said)
     if isinstance(outcome, convergence.Refused):
         kind = Unavailable if outcome.passing else Rejected
         raise kind("host", action, f"{outcome.reason}: {outcome.detail}")
-    return Output(output.status, facts if looked else "", output.stderr)
+    return Output(output.status, facts if looked else "", output.stderr), outcome.waited

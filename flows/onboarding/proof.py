@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.freshness import is_fresh
-from flows.hosts import instance_of
+from flows.hosts import ensure_clock_trusted, instance_of
 from flows.onboarding import canary
 from flows.onboarding.canary import Path
 from flows.onboarding.plans import Estate, estate_of
@@ -62,6 +62,7 @@ async def begun_proof(r: Resources, run: Run, estate: Estate, path: Path) -> Pro
             return waiting
         proof = await canary.intend(r, run, path)
     if proof.sent_at is None and not await canary.arrived(r, path, proof):
+        await ensure_clock_trusted(r, await instance_of(r, run))
         try:
             await canary.send(r, estate, path, proof)
         except Rejected as error:

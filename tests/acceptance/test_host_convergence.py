@@ -1,15 +1,22 @@
 """A bare Debian host becomes a safe mail host, stays one, and is left alone: on real hosts, over real SSH."""
 
 import asyncio
+import itertools
+import os
 import re
 import shlex
 import smtplib
 import socket
+import threading
+import time
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Self
 
 import pytest
 from pydantic import SecretStr
@@ -22,7 +29,7 @@ from providers.ssh import Ssh
 from sandbox import prerequisites
 from sandbox.world import World
 from tests.support import world as worlds
-from tests.support.converged import PASSWORD, RETURN_PATH_KEY, ROOT_PASSWORD, Host, ssh_from_control
+from tests.support.converged import PASSWORD, RECEIVER, RETURN_PATH_KEY, ROOT_PASSWORD, Host, ssh_from_control
 
 pytestmark = pytest.mark.sandbox
 
@@ -41,8 +48,9 @@ def world() -> Generator[World]:
         pytest.fail("; ".join(lacks))
     if lacks:
         pytest.skip("; ".join(lacks))
-    World.down_named("converge", say=lambda _: None)
-    raised = World.up("converge", emulator=False, say=lambda _: None)
+    name = os.environ.get("PENGUINMAILS_SANDBOX__WORLD") or "converge"
+    World.down_named(name, say=lambda _: None)
+    raised = World.up(name, emulator=False, say=lambda _: None)
     yield raised
     raised.down(say=lambda _: None)
 
@@ -276,25 +284,74 @@ async def test_a_return_path_that_is_forged_or_old_is_taken_at_neither_door(host
     assert host.talk(25, "MAIL FROM:<>", f"RCPT TO:<{path}>") == [250, 550]
 
 
-async def test_what_a_receiver_refuses_comes_back_to_the_feedback_mailbox_with_its_token(host: Host) -> None:
-    path, rule = host.return_path("birch.example", 77), {"match": {"sender": "@bounce.birch.example"}}
-    receiver = host.world.receiver("bigmail.example")
-    receiver.rules([{**rule, "action": "550 5.1.1 nobody here"}])
+@pytest.mark.parametrize(
+    ("place", "action", "status"),
+    [
+        (1, "550 5.1.1 nobody here", "5.1.1"),
+        (2, "552 5.2.2 the mailbox is full", "5.2.2"),
+        (3, "550 5.7.1 not from you", "5.7.1"),
+        (4, "521 5.3.2 this host takes no mail", "5.3.2"),
+    ],
+)
+async def test_what_a_receiver_refuses_comes_back_to_the_feedback_mailbox_with_its_token(
+    host: Host, place: int, action: str, status: str
+) -> None:
+    path, receiver = host.return_path("birch.example", 70 + place), host.world.receiver("bigmail.example")
+    receiver.rules([{"match": {"sender": "@bounce.birch.example"}, "action": action}])
     try:
         code, text = host.submit("postmaster@birch.example", sender=path, subject="into the void")
         assert code == 250, text
-        dsn = host.feedback("Undelivered")
+        dsn = host.feedback(path)
     finally:
         receiver.clear()
+    assert told(dsn) == ("failed", status)
+    assert reference(host, dsn, path) == 70 + place
+    refused = host.on_host(f"grep 'dsn={status}, status=bounced' /var/log/mail.log | tail -n 1")
+    assert "postfix/smtp-ip2/smtp" in refused, "it did not leave by the address of its domain"
+
+
+async def test_what_is_deferred_until_its_time_is_up_comes_back_as_a_deferral(host: Host) -> None:
+    path, receiver = host.return_path("birch.example", 80), host.world.receiver("bigmail.example")
+    receiver.rules([{"match": {"sender": "@bounce.birch.example"}, "action": "451 4.7.1 not today"}])
+    host.on_host("postconf -e maximal_queue_lifetime=2s minimal_backoff_time=2s queue_run_delay=2s && postfix reload")
+    try:
+        code, text = host.submit("postmaster@birch.example", sender=path, subject="never today")
+        assert code == 250, text
+        dsn = host.feedback(path)
+    finally:
+        receiver.clear()
+        (change,) = await host.converge(host.mailing)
+    assert change.summary == "postfix: /etc/postfix/main.cf", "a file changed by hand is told and put right"
+    assert told(dsn) == ("failed", "4.7.1")
+    assert reference(host, dsn, path) == 80
+
+
+async def test_a_bounce_that_comes_after_the_receiver_took_it_is_let_in_with_its_token(host: Host) -> None:
+    path = host.return_path("birch.example", 81)
+    code, text = host.submit("postmaster@birch.example", sender=path, subject="taken, then not")
+    assert code == 250, text
+    taken = str(host.arrived("taken, then not")["Message-ID"])
+    host.world.receiver("bigmail.example").late_bounce(taken, "5.7.1", "550 5.7.1 filtered after all")
+    host.on_host(f"for i in $(seq 300); do grep -rqF '{path}' /var/vmail/*/feedback && break; sleep 0.1; done")
+    dsn = host.feedback(path)
+    assert told(dsn) == ("failed", "5.7.1")
+    assert reference(host, dsn, path) == 81
+
+
+def told(dsn: EmailMessage) -> tuple[str, str]:
+    """Action and status of the one recipient a delivery status notification is about (RFC 3464)."""
     assert dsn.get_content_type() == "multipart/report"
-    assert "5.1.1" in dsn.as_string()
-    keys = dict.fromkeys(host.domains, (RETURN_PATH_KEY,))
-    paths = {str(value).strip("<>") for value in dsn.get_all("To", [])}
-    assert paths == {path}
-    found = verp.read(path, keys, datetime.now(UTC).date())
-    assert (found.standing, found.reference) == (verp.Standing.GENUINE, 77)
-    delivered = str(dsn["Delivered-To"])
-    assert path.partition("@")[0].removeprefix("b+") in delivered, delivered
+    (report,) = [part for part in dsn.walk() if part.get_content_type() == "message/delivery-status"]
+    (recipient,) = [block for block in report.get_payload() if "Action" in block]
+    return recipient["Action"].strip(), recipient["Status"].strip()
+
+
+def reference(host: Host, dsn: EmailMessage, path: str) -> int:
+    """What the return path of a bounce refers to, once its seal is found genuine."""
+    assert path.partition("@")[0].removeprefix("b+") in str(dsn["Delivered-To"]), dsn["Delivered-To"]
+    found = verp.read(path, dict.fromkeys(host.domains, (RETURN_PATH_KEY,)), datetime.now(UTC).date())
+    assert found.standing is verp.Standing.GENUINE
+    return found.reference
 
 
 async def test_a_domains_return_paths_leave_by_its_own_address(host: Host) -> None:
@@ -408,6 +465,76 @@ def issued(world: World, request: bytes, names: list[str]) -> bytes:
     return issue_certificate(
         request, ca_certificate_pem=authority(world).read_bytes(), ca_key_pem=key, names=names, days=7
     )
+
+
+# --- while all this goes on -----------------------------------------------------------------------------------------
+
+
+class Steady:
+    """Somebody at each domain who sends one message after another, until told to stop."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.taken, self.refused = host, dict[str, str](), list[str]()
+        self._stop = threading.Event()
+
+    async def __aenter__(self) -> Self:
+        self._sending = asyncio.create_task(asyncio.to_thread(self._send))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await self._sending
+
+    def goes_on(self) -> None:
+        """Wait for one more message of each domain."""
+        before, deadline = len(self.taken), time.monotonic() + 60
+        while len(self.taken) < before + len(self.host.domains) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _send(self) -> None:
+        for number in itertools.count():
+            for domain in self.host.domains:
+                subject = f"steady {number} of {domain}"
+                try:
+                    code, text = self.host.submit(f"postmaster@{domain}", subject=subject)
+                except (OSError, smtplib.SMTPException) as error:
+                    code, text = 0, str(error)
+                if code == 250:
+                    self.taken[subject] = domain
+                else:
+                    self.refused.append(f"{subject}: {code} {text}")
+            if self._stop.wait(0.5):
+                return
+
+
+async def test_no_message_is_lost_late_or_unsigned_while_the_host_is_converged_reloaded_and_renewed(host: Host) -> None:
+    names, before = [address.helo for address in host.mail.addresses], host.mail
+    slower = tuple(replace(address, concurrency=2) for address in before.addresses)
+    other = tuple(replace(box, quota_mb=65) for box in before.mailboxes)
+    async with Steady(host) as steady:
+        host.mail = replace(before, addresses=slower)  # Postfix reloads
+        assert [change.summary.partition(":")[0] for change in await host.converge(host.mailing)] == ["postfix"]
+        pem = issued(host.world, (await host.run(mail_host.csr_script(names))).stdout.encode(), names)
+        host.mail = replace(before, mailboxes=other, certificate_pem=pem.decode())  # a renewal, and back again
+        changed = {change.summary.partition(":")[0] for change in await host.converge(host.mailing)}
+        assert changed == {"certificate", "mailboxes", "postfix"}
+        host.on_host("echo '# a hand was here' >>/etc/dovecot/dovecot.conf")  # Dovecot reloads, and Postfix after it
+        assert [change.summary for change in await host.converge(host.mailing)] == [
+            "dovecot: /etc/dovecot/dovecot.conf"
+        ]
+        await asyncio.to_thread(steady.goes_on)
+    host.mail = replace(before, certificate_pem=host.mail.certificate_pem)
+    await host.converge(host.mailing)
+    assert steady.refused == [], "a sender was turned away"
+    assert set(steady.taken.values()) == set(host.domains)
+    host.on_host("for i in $(seq 900); do postqueue -j | grep -q . || break; sleep 0.1; done")
+    arrived = {str(one.parsed["Subject"]).strip(): one.parsed for one in host.world.receiver(RECEIVER).messages()}
+    assert steady.taken.keys() <= arrived.keys(), f"lost: {steady.taken.keys() - arrived.keys()}"
+    for subject in steady.taken:
+        results = " ".join(str(arrived[subject]["Authentication-Results"]).split())
+        assert (results.count("dkim=pass"), "dmarc=pass" in results) == (2, True), results
+        there = parsedate_to_datetime(str(arrived[subject].get_all("Received")[0]).rpartition(";")[2].strip())
+        assert there - parsedate_to_datetime(str(arrived[subject]["Date"])) < timedelta(minutes=1)
 
 
 # --- a reboot -------------------------------------------------------------------------------------------------------
@@ -570,10 +697,56 @@ async def test_a_full_disk_is_named_and_the_same_run_ends_well_once_there_is_roo
         outcome = await host.apply(await host.planned(host.secured))
         assert isinstance(outcome, Refused)
         assert (outcome.reason, outcome.passing) == ("disk-full", False)
+        assert re.match(r"/ has \d+ of 300 MB free: .*[Nn]o space left", outcome.detail), outcome.detail
+        assert host.on_host("dpkg --audit"), "it was to stop in the middle of a package"
+        host.on_host("rm /ballast")
+        await host.converge(host.secured)
+        assert host.on_host("dpkg --audit") == ""
+        host.on_host("fallocate -l $(df --output=avail -B1 / | tail -n 1) /ballast || true")
+        big = with_content(host.secured, "/etc/fail2ban/jail.d/penguin.local", b"#" * 2_000_000)
+        outcome = await host.apply(await host.planned(big))
+        assert isinstance(outcome, Refused)
+        assert (outcome.reason, outcome.detail.partition(" MB ")[0]) == ("disk-full", "/ has 0 of 300"), outcome
         host.on_host("rm /ballast")
         await host.converge(host.secured)
     finally:
         world.destroy_host("full")
+
+
+NEWER = r"""
+set -e
+mkdir /srv/newer && cd /srv/newer
+apt-get -q download nftables && dpkg-deb -R nftables_*.deb tree && rm nftables_*.deb
+sed -i 's/^Version: .*/&+story1/' tree/DEBIAN/control
+echo '# as the distribution has it now' >>tree/etc/nftables.conf
+printf '#!/bin/sh\nsleep 5\n' >tree/DEBIAN/preinst && chmod 755 tree/DEBIAN/preinst
+dpkg-deb -b tree nftables_story.deb && apt-ftparchive packages . >Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
+echo 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };' >/etc/apt/apt.conf.d/99story
+apt-get -q update && apt-get -q -y remove python3-systemd
+echo '# a hand was here' >>/etc/nftables.conf
+"""
+
+
+async def test_an_upgrade_that_asks_in_its_window_is_waited_for_and_a_hands_change_is_put_right(spare: Host) -> None:
+    """Debian's own unattended upgrade of a package whose conffile both sides changed, while we converge."""
+    await spare.converge(spare.secured)
+    spare.on_host(NEWER)
+    spare.on_host("systemd-run --quiet --unit=window unattended-upgrade")
+    spare.on_host("until pgrep -f tmp.ci/preinst >/dev/null; do sleep 0.1; done")
+    changes = await spare.planned(spare.secured)
+    assert [change.summary for change in changes] == [
+        "packages: install python3-systemd", "firewall: /etc/nftables.conf",
+    ], changes  # fmt: skip
+    outcome = await spare.apply(changes)
+    assert isinstance(outcome, Applied), outcome
+    (waited,) = outcome.waited
+    assert re.match(r"waited \d+ s for apt-lock: .*lock", waited), waited
+    assert isinstance(await spare.confirm(), Applied)
+    assert await spare.planned(spare.secured) == ()
+    assert spare.on_host("dpkg-query -W -f '${Version}' nftables").endswith("+story1")
+    assert "a hand was here" not in spare.on_host("cat /etc/nftables.conf")
+    assert spare.on_host("dpkg --audit") == ""
 
 
 async def test_two_runs_at_once_do_not_mix(spare: Host) -> None:

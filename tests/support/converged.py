@@ -71,6 +71,7 @@ class Host:
                 for local in ("anna", "postmaster")
             ),
             first_day_cap=5,
+            canary_cap=200,
             resolver=Upstream((RESOLVER,)),
         )
 
@@ -181,6 +182,8 @@ class Host:
                     (f"{address.helo}.", "A", [str(address.ip)]),
                     (f"{address.helo}.", "TXT", spf),
                     (f"{domain}.", "TXT", spf),
+                    (f"bounce.{domain}.", "MX", [f"10 {address.helo}."]),
+                    (f"bounce.{domain}.", "TXT", spf),
                     (f"pm202611r._domainkey.{domain}.", "TXT", [f"v=DKIM1; k=rsa; p={rsa}"]),
                     (f"pm202611e._domainkey.{domain}.", "TXT", [f"v=DKIM1; k=ed25519; p={ed25519}"]),
                     (f"_dmarc.{domain}.", "TXT", ["v=DMARC1; p=reject"]),
@@ -219,7 +222,7 @@ class Host:
         if raw is None:
             message = EmailMessage()
             message["From"], message["To"], message["Subject"] = author or user, ", ".join(to), subject
-            message["Message-ID"], message["Date"] = make_msgid(domain="story.example"), formatdate()
+            message["Message-ID"], message["Date"] = make_msgid(domain="story.example"), formatdate(usegmt=True)
             message.set_content("hello\n")
             raw = message.as_bytes()
         with self.world.enter_control():
@@ -243,14 +246,14 @@ class Host:
         sent_on = datetime.now(UTC).date() - timedelta(days=days_ago)
         return verp.return_path(RETURN_PATH_KEY, domain=domain, reference=reference, sent_on=sent_on)
 
-    def feedback(self, subject: str) -> EmailMessage:
-        """The message of that subject in the feedback mailbox, as it lies in the store: nobody logs in there."""
+    def feedback(self, path: str) -> EmailMessage:
+        """The message to that return path in the feedback mailbox, as it lies in the store: nobody logs in there."""
         self.on_host("for i in $(seq 300); do postqueue -j | grep -q . || break; sleep 0.1; done")
         paths = self.on_host("find /var/vmail/*/feedback -type f -path '*/new/*'").split()
         found = [
             message_from_bytes(self.world.exec(self.name, f"cat {path}")[1], policy=policy.default) for path in paths
         ]
-        (one,) = [message for message in found if subject in str(message["Subject"])]
+        (one,) = [message for message in found if path in str(message["To"])]
         return one
 
     def inbox(self, user: str) -> list[EmailMessage]:

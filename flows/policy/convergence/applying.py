@@ -16,9 +16,10 @@ LATER = 75  # sysexits.h EX_TEMPFAIL: the same wish may be granted later
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Every change was made; `done` names them as the host did."""
+    """Every change was made; `done` names them as the host did, `waited` what it was patient with."""
 
     done: tuple[str, ...]
+    waited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,12 @@ def parse_outcome(status: int, output: str) -> Applied | Refused:
             reason, detail = (*row[1:3], "", "")[:2]
             return Refused(reason, detail, status == LATER, done)
     if status == 0 and rows and rows[-1] == ["end"]:
-        return Applied(done)
+        return Applied(done, tuple(_patience(*row[1:]) for row in rows if row[0] == "waited"))
     return Refused("unfinished", f"the script ended with status {status}", passing=True, done=done)
+
+
+def _patience(lock: str, holder: str, seconds: str) -> str:
+    return f"waited {seconds} s for {lock}: {holder}"
 
 
 def _archive(files: Iterable[File]) -> bytes:

@@ -1,5 +1,5 @@
 # What every change is made of. POSIX sh. Standard input is the payload: a tar archive of whole files.
-# Answers, one per line, fields divided by tabs: done NAME · refused REASON TEXT · end.
+# Answers, one per line, fields divided by tabs: done NAME · waited LOCK HOLDER SECONDS · refused REASON TEXT · end.
 # Exit 75: nothing is wrong with the wish, try again later. Exit 65: somebody has to change something.
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 set -u
@@ -35,19 +35,31 @@ finish() {
 close_gate() { [ -e "$GATE" ] || { printf '#!/bin/sh\n# penguin\nexit 101\n' >"$GATE" && chmod 755 "$GATE"; }; }
 open_gate() { ! grep -qs '^# penguin$' "$GATE" || rm -f "$GATE"; }
 
-patiently() { # runs a command of apt or dpkg until no lock stands in its way
-    deadline=$(($(date +%s) + LOCK_WAIT))
+patiently() { # runs a command of apt or dpkg until no lock stands in its way; unattended upgrades hold one for minutes
+    waited=0 holder=
     until "$@" >"$RUN/apt.log" 2>&1 </dev/null 9>&-; do
         grep -qiE 'could not get lock|unable to (acquire|lock)|lock was locked|is locked by another' "$RUN/apt.log" || return 1
-        [ "$(date +%s)" -lt "$deadline" ] ||
-            refuse $LATER apt-lock "$(grep -iE 'held by|locked' "$RUN/apt.log" | head -n 2 | brief)"
+        holder=$(grep -iE 'held by|locked' "$RUN/apt.log" | head -n 1 | brief)
+        [ "$waited" -lt "$LOCK_WAIT" ] || refuse $LATER apt-lock "$holder"
+        waited=$((waited + 1)) # not by the clock: it may be set while we wait
         sleep 1
     done
+    [ "$waited" -eq 0 ] || say waited apt-lock "$holder" "$waited"
+}
+
+short_of_room() { # text of whoever could not write; prints the line that says so
+    printf '%s\n' "$1" | grep -iE -m 1 'no space left|not have enough free space|disk quota exceeded' | brief
+}
+
+room() { # the file system with the least room of those that packages and our files go to
+    df -Pm / /etc /usr /var /var/cache/apt/archives /tmp 2>/dev/null | sed 1d | sort -u | sort -n -k 4,4 | head -n 1 |
+        while read -r _ size _ free _ place; do printf '%s has %s of %s MB free' "$place" "$free" "$size"; done
 }
 
 blame_apt() {
     last=$(grep -E '^(E|W|dpkg|Err):?' "$RUN/apt.log" | brief)
-    if grep -qiE 'no space left|not have enough free space' "$RUN/apt.log"; then refuse $NEVER disk-full "$last"; fi
+    full=$(short_of_room "$(cat "$RUN/apt.log")")
+    [ -z "$full" ] || refuse $NEVER disk-full "$(room): $full"
     if grep -qiE 'failed to fetch|could not resolve|unable to connect|temporary failure' "$RUN/apt.log"; then
         refuse $LATER apt-unreachable "$last"
     fi
@@ -89,14 +101,20 @@ keep() { # the file as it was before this component was first touched, for put_b
     if [ -e "$1" ] || [ -L "$1" ]; then cp -a "$1" "$copy.part" && mv -T "$copy.part" "$copy"; else : >"$copy.absent"; fi
 }
 
+blame_disk() { # what could not be written, and why
+    full=$(short_of_room "$1")
+    [ -z "$full" ] || refuse $NEVER disk-full "$(room): $full"
+    refuse $NEVER write "$(printf '%s' "$1" | brief)"
+}
+
 put() { # paths: every file arrives beside its place and is renamed into it
     members=
     for path; do
-        keep "$path" && mkdir -p "${path%/*}" || refuse $NEVER write "$path"
+        text=$( (keep "$path" && mkdir -p "${path%/*}") 2>&1) || blame_disk "$path: $text"
         members="$members ${path#/}.penguin-new"
     done
     # shellcheck disable=SC2086 # paths hold no blanks: the plan refuses others
-    tar -xpmf "$RUN/payload.tar" -C / --same-owner $members 2>"$RUN/tar.log" || refuse $NEVER write "$(brief <"$RUN/tar.log")"
+    tar -xpmf "$RUN/payload.tar" -C / --same-owner $members 2>"$RUN/tar.log" || blame_disk "$(cat "$RUN/tar.log")"
     sync -f / 2>/dev/null
     for path; do mv -fT "$path.penguin-new" "$path" || refuse $NEVER write "$path"; done
 }
