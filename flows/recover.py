@@ -1,6 +1,7 @@
 """Bring waiting runs back when their time has come, and dead ones when their process is gone.
 
-Truth is in the tables: a due row is a wait to look at again; a running row whose lock is free lost its process.
+Truth is in the tables: a due row is a wait to look at again; a running row whose lock is free lost its process. A wait
+past its deadline ends: as failed where the tenant never published, else with an operator.
 A run that keeps dying without finishing a step goes to an operator instead of round again.
 """
 
@@ -11,7 +12,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows import states
+from flows import nudges, states
 from flows.acting import NotPermitted, who_may
 from flows.dispatch import resume
 from flows.policy.recovery import IDLE_STARTS_LIMIT, STARTS_LIMIT, worn_out
@@ -27,13 +28,16 @@ CHUNK = 100
 
 @task(name="resume_due_runs", cache_policy=NO_CACHE, persist_result=False)
 async def resume_due_runs() -> list[str]:
-    """One line per run that was started again or handed to an operator."""
+    """One line per run that was started again, ended by its deadline or handed to an operator."""
     lines: list[str] = []
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:
-            await provisioning.expire_waits(conn)
+            ended = await provisioning.expire_waits(conn)
             due = await provisioning.claim_due_runs(conn, CHUNK)
             due += await provisioning.orphaned_runs(conn, CHUNK)
+        for run in ended:
+            lines.append(f"{run.id} {run.last_error_message if run.status == 'failed' else run.wait_detail}")
+            nudges.run_rests(run)
         for run in due:
             if worn_out(run.starts, run.idle_starts):
                 sentence = (

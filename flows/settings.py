@@ -231,7 +231,7 @@ class Waits(Group):
     """How long a run may wait before a person is asked."""
 
     dns_days: float = 14
-    """For a tenant to publish."""
+    """For a tenant to publish; then the run ends as failed, with what is missing."""
     provider_hours: float = 24
     """For the provider, the certificate authority or a receiver."""
     pace: float = Field(default=1, gt=0)

@@ -278,13 +278,27 @@ async def claim_dns_waits(conn: AsyncConnection, tenant_ids: Sequence[int]) -> l
 
 
 async def expire_waits(conn: AsyncConnection) -> list[Run]:
-    """Waits past their deadline now wait for an operator, who is told what never came."""
+    """End the waits past their deadline: for DNS the run fails, for the provider it calls an operator.
+
+    A tenant who never published has had its time, and nobody at our side can do it for him. What never came is said.
+    """
     return await _runs(
         conn,
         f"""
-        UPDATE provisioning_runs r SET wait_reason = 'operator', resume_at = NULL, updated_at = clock_timestamp(),
-               wait_detail = 'waited for ' || wait_reason || ' until the deadline: ' || coalesce(wait_detail, '')
-         WHERE status = 'waiting' AND wait_reason <> 'operator' AND deadline_at <= now() RETURNING {RUN}
+        UPDATE provisioning_runs r
+           SET status = CASE w.reason WHEN 'dns' THEN 'failed' ELSE r.status END,
+               wait_reason = CASE w.reason WHEN 'dns' THEN NULL ELSE 'operator' END,
+               wait_detail = CASE w.reason WHEN 'dns' THEN NULL ELSE w.sentence END,
+               last_error_message = CASE w.reason
+                   WHEN 'dns' THEN left(w.sentence, 1800) || '; once it is: python -m flows retry ' || r.id
+                   ELSE r.last_error_message END,
+               finished_at = CASE w.reason WHEN 'dns' THEN clock_timestamp() ELSE r.finished_at END,
+               resume_at = NULL, updated_at = clock_timestamp()
+          FROM (SELECT id AS expired_id, wait_reason AS reason,
+                       'waited for ' || wait_reason || ' until the deadline: ' || coalesce(wait_detail, '') AS sentence
+                  FROM provisioning_runs
+                 WHERE status = 'waiting' AND wait_reason <> 'operator' AND deadline_at <= now() FOR UPDATE) w
+         WHERE r.id = w.expired_id RETURNING {RUN}
         """,
     )
 

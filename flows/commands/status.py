@@ -124,9 +124,8 @@ def print_run(document: dict[str, Any]) -> None:
     if document["detail"]:
         out.print(f"  {document['detail']}", markup=False)
     if document["resume_at"]:
-        until = (
-            f", and a person is asked after {document['deadline_at']:%Y-%m-%d %H:%M}" if document["deadline_at"] else ""
-        )
+        end = "the run ends" if document["status"] == "waiting_for_dns" else "a person is asked"
+        until = f", and {end} after {document['deadline_at']:%Y-%m-%d %H:%M}" if document["deadline_at"] else ""
         out.print(f"  it is looked at again at {document['resume_at']:%H:%M:%S}{until}", markup=False)
     show_table(
         "steps",

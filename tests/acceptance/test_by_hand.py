@@ -7,7 +7,7 @@ import dns.rdatatype
 import dns.zone
 import pytest
 
-from tests.support.world import DONE, FOR_OPERATOR, PATIENCE_SECONDS, WAITING, Lab, Ran, Tenant
+from tests.support.world import DONE, PATIENCE_SECONDS, WAITING, Lab, Ran, Tenant
 from tests.support.world_prefect import ended, start
 
 DUE = "UPDATE provisioning_runs SET resume_at = now() WHERE tenant_id = %s AND status = 'waiting' RETURNING id"
@@ -92,7 +92,7 @@ def test_the_cure_is_taken_up_without_a_command(story: Story) -> None:
     assert [proof["verdict"] for proof in lab.proofs_of(tenant)] == ["pass"]
 
 
-def test_who_never_publishes_is_handed_to_a_person_at_the_deadline_with_a_sentence(story: Story) -> None:
+def test_a_run_whose_tenant_never_publishes_ends_at_the_deadline_with_a_sentence(story: Story) -> None:
     lab = story.lab
     tenant = lab.add_tenant("never", by_hand=True)
     assert lab.onboard(tenant).code == WAITING
@@ -100,9 +100,12 @@ def test_who_never_publishes_is_handed_to_a_person_at_the_deadline_with_a_senten
     lab.rows(OVERDUE, tenant.id)
     swept(lab)
     run = lab.run_of(tenant)
-    assert (run["status"], run["wait_reason"]) == ("waiting", "operator")
-    assert run["wait_detail"].startswith("waited for dns until the deadline: never.example own: expected pm-verify=")
-    assert lab.flows("status", tenant.uuid, "--json").code == DONE
-    assert lab.onboard(tenant).code in {WAITING, FOR_OPERATOR}
+    assert (run["status"], run["wait_reason"]) == ("failed", None)
+    assert run["last_error_message"].startswith("waited for dns until the deadline: never.example own: expected pm-ve")
+    assert run["last_error_message"].endswith(f"; once it is: python -m flows retry {run['id']}")
+    assert "waited for dns until the deadline" in lab.flows("status", tenant.uuid).out
     assert lab.instance_of(tenant)["status"] == "provisioning"
+    retried = lab.flows("retry", str(run["id"]))
+    assert retried.code == WAITING, retried.said
+    assert lab.run_of(tenant)["id"] == run["id"]
     assert lab.bought_for(tenant) == ["server"]

@@ -140,6 +140,25 @@ async def test_a_wait_past_its_deadline_calls_a_person_and_says_what_never_came(
     assert await scheduled(customer) == []
 
 
+async def test_a_tenant_who_never_published_ends_the_run_at_the_deadline_with_a_sentence(
+    product: Product, deployed: None
+) -> None:
+    customer = product.sign_up()
+    await product.onboard(customer)
+    product.rows(
+        "UPDATE provisioning_runs SET deadline_at = now() - interval '1 second', wait_reason = 'dns',"
+        " wait_detail = 'publish _pm-verify'"
+    )
+    message = await swept()
+    run = product.run_of(customer)
+    assert (run["status"], run["wait_reason"], run["resume_at"]) == ("failed", None, None)
+    sentence = "waited for dns until the deadline: publish _pm-verify; once it is: python -m flows retry"
+    assert run["last_error_message"] == f"{sentence} {run['id']}"
+    assert sentence in message
+    assert run["finished_at"] is not None
+    assert await scheduled(customer) == []
+
+
 async def test_an_operators_retry_sets_the_counters_back_and_starts_the_run(product: Product, deployed: None) -> None:
     customer = product.sign_up()
     run_id = await running(product, customer, starts=10, idle=3)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from sql import provisioning
+from sql import provisioning, retries
 from sql.provisioning import Run
 from sql.session import AlreadyExists, as_orchestrator, as_tenant, lock_is_free, run_lock
 from tests.support.postgres import TenantRow, add_tenant
@@ -172,14 +172,35 @@ async def test_a_wait_that_is_not_due_stays(pool, tenant) -> None:
         assert await provisioning.claim_due_runs(conn, 10) == []
 
 
-async def test_a_wait_past_its_deadline_waits_for_an_operator(pool, tenant) -> None:
+async def test_a_wait_for_the_provider_past_its_deadline_waits_for_an_operator(pool, tenant) -> None:
+    run = await opened(pool, tenant)
+    await started(pool, run)
+    await waiting(pool, run, reason="provider", resume_at=PAST, deadline_at=PAST)
+    async with as_orchestrator(pool) as conn:
+        (expired,) = await provisioning.expire_waits(conn)
+        assert await provisioning.expire_waits(conn) == []
+        assert await provisioning.claim_due_runs(conn, 10) == []
+    assert (expired.status, expired.wait_reason) == ("waiting", "operator")
+    assert expired.wait_detail == "waited for provider until the deadline: an A record"
+
+
+async def test_a_wait_for_dns_past_its_deadline_ends_the_run_and_a_retry_begins_a_new_patience(pool, tenant) -> None:
     run = await opened(pool, tenant)
     await started(pool, run)
     await waiting(pool, run, resume_at=PAST, deadline_at=PAST)
     async with as_orchestrator(pool) as conn:
         (expired,) = await provisioning.expire_waits(conn)
+        assert await provisioning.expire_waits(conn) == []
         assert await provisioning.claim_due_runs(conn, 10) == []
-    assert (expired.wait_reason, expired.wait_detail) == ("operator", "waited for dns until the deadline: an A record")
+    assert (expired.status, expired.wait_reason, expired.wait_detail) == ("failed", None, None)
+    assert expired.last_error_message == (
+        f"waited for dns until the deadline: an A record; once it is: python -m flows retry {run.id}"
+    )
+    async with as_orchestrator(pool) as conn:
+        rearmed = await retries.rearm_run(conn, run.id, from_ordinal=None)
+        assert await provisioning.expire_waits(conn) == []
+    assert rearmed is not None
+    assert (rearmed.status, rearmed.deadline_at) == ("pending", None)
 
 
 async def test_waiting_again_for_the_same_thing_does_not_put_off_the_deadline(pool, tenant) -> None:
