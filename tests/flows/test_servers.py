@@ -268,6 +268,18 @@ async def test_two_actors_at_the_same_moment_note_one_order(product: Product) ->
     assert len(product.orders_of(customer)) == len(product.rows("SELECT 1 FROM vps_instances")) == 1
 
 
+async def test_a_second_start_while_the_first_is_ordering_finds_it_at_work_and_orders_nothing(product: Product) -> None:
+    customer = product.sign_up()
+    product.hostwinds.gate.hold("add_instance")
+    first = asyncio.create_task(product.onboard(customer))
+    await asyncio.to_thread(product.hostwinds.gate.held.wait, 60)
+    second = await product.onboard(customer)
+    product.hostwinds.gate.release()
+    assert (second.name, (await first).name) == ("Already running", "Waiting for provider")
+    assert len(product.rows("SELECT 1 FROM provisioning_runs")) == 1
+    assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
+
+
 async def test_two_runs_that_share_an_order_claim_it_once(product: Product) -> None:
     """Past the run's lock, as when its connection broke: intent and claim alone must hold."""
     customer = product.sign_up()

@@ -77,6 +77,18 @@ async def test_a_domain_that_was_right_is_renewed_within_the_routine_budget(
     assert await swept() == "0 domains"
 
 
+async def test_of_two_tenants_who_claim_one_domain_at_once_one_has_it(
+    product: Product, tenant: Customer, dns: Internet
+) -> None:
+    product.sign_up("other", domains=[DOMAIN], mailboxes=[])
+    known(product, verified=False)
+    for _ in range(3):  # a status changes on agreeing looks
+        await asyncio.gather(swept(), swept())
+        due(product)
+    rows = product.rows("SELECT verification_status FROM domains ORDER BY verification_status")
+    assert [row["verification_status"] for row in rows] == ["pending", "verified"]
+
+
 async def test_each_look_at_what_was_right_goes_to_one_authority_alone(
     product: Product, tenant: Customer, dns: Internet
 ) -> None:

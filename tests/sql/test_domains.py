@@ -151,3 +151,27 @@ async def test_a_name_that_several_tenants_claim_shows_the_verified_row_first(
         found = await domains.find_live(conn, "acme.example")
         assert await domains.get_live(conn, found[0].id) == found[0]
     assert [domain.verification_status for domain in found] == ["verified", "pending"]
+
+
+async def test_of_two_tenants_who_are_verified_at_the_same_moment_one_has_the_name(
+    pool: AsyncConnectionPool, tables: psycopg.Connection, database: str
+) -> None:
+    claims: list[int] = []
+    for name in ("a", "b"):
+        row = tables.execute(
+            "INSERT INTO domains (tenant_id, domain_name) VALUES (%s, 'acme.example') RETURNING id",
+            [add_tenant(database, name).pk],
+        ).fetchone()
+        assert row is not None
+        claims.append(row[0])
+
+    async def verified(claim: int) -> str | None:
+        async with as_orchestrator(pool) as conn:
+            before = await domains.move(conn, claim, to="verified", allowed_from=["pending"])
+            await asyncio.sleep(0.1)  # both are at it
+            return before
+
+    ends = await asyncio.gather(*map(verified, claims), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["AlreadyExists", "str"]
+    rows = tables.execute("SELECT verification_status FROM domains ORDER BY 1").fetchall()
+    assert [word for (word,) in rows] == ["pending", "verified"]
