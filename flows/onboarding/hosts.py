@@ -6,6 +6,7 @@ from flows import vault
 from flows.hosts import converge, instance_of, key_path, shell_on
 from flows.onboarding.addresses import further_egress
 from flows.onboarding.desired import desired_host
+from flows.onboarding.incoming import incoming_blocked
 from flows.outcomes import Done, Outcome
 from flows.policy import mail_host, secure_host
 from flows.resources import Resources
@@ -129,6 +130,6 @@ async def ensure_mail_server(r: Resources, run: Run) -> Outcome:
     changed = await converge(r, instance, mail_host.desired(host))
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.note_converged(conn, instance.id, host.hostname)
-    if waiting := await further_egress(r, run, instance):
+    if waiting := await further_egress(r, run, instance) or await incoming_blocked(r, run, instance):
         return waiting
     return Done({"hostname": host.hostname, "changed": list(changed)})
