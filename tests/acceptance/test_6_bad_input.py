@@ -10,6 +10,8 @@ from tests.support.world import DONE, FOR_OPERATOR, PATIENCE_SECONDS, RECEIVER, 
 IMPATIENT = {"PENGUINMAILS_DNS__PUBLISH_WAIT_SECONDS": "8", "PENGUINMAILS_MAIL__ARRIVAL_WAIT_SECONDS": "3"}
 WRONG_KEY = {"PENGUINMAILS_HOSTWINDS__API_KEY": "0123456789abcdef0123456789abcdef"}
 SENTENCE_LIMIT = 700
+WINDOWS = ("LISTED", "ACTIVE", "SSH")
+AN_HOUR_AHEAD = b'#!/bin/sh\nexec /bin/date -d "+1 hour" "$@"\n'  # hosts share their machine's clock
 
 
 class Journey:
@@ -24,7 +26,8 @@ class Journey:
         ran = self.lab.onboard(self.tenant, **IMPATIENT, **settings)
         assert ran.code == code, f"{trouble}: {ran.said}"
         run = self.lab.run_of(self.tenant)
-        assert (run["status"], run["wait_reason"]) == ("waiting", "provider" if code == WAITING else "operator")
+        assert run["status"] == "waiting"
+        assert (run["wait_reason"] == "operator") == (code == FOR_OPERATOR)
         for word in words:
             assert word.lower() in run["wait_detail"].lower(), f"{trouble}: {run['wait_detail']}"
         assert "\n" not in run["wait_detail"]
@@ -56,10 +59,13 @@ def answer_troubles(journey: Journey) -> None:
 
 
 def outgoing_troubles(journey: Journey) -> None:
-    """The provider filters and blocks outgoing mail."""
+    """The provider filters and blocks outgoing mail of a server broken in one unit, whose SSH stumbles."""
     lab, tenant = journey.lab, journey.tenant
+    for quirk in ("boot_degraded", "ssh_flap"):
+        lab.admin.fault(quirk, action="add_instance", label=journey.token)
     lab.admin.fault("smtp_filter", action="add_instance", label=journey.token)
     journey.meets("filter", FOR_OPERATOR, "blocks outgoing mail", "panel")
+    assert "sandbox-broken" in lab.on_host(tenant, "systemctl --failed --plain --no-legend")
     assert lab.bought_for(tenant) == ["server"]
     (server,) = [server for server in lab.admin.servers() if server["label"] == journey.token]
     lab.admin.ask("clear_smtp_filter", serviceid=server["serviceid"])
@@ -72,7 +78,7 @@ def outgoing_troubles(journey: Journey) -> None:
 
 
 def people_troubles(journey: Journey) -> None:
-    """The tenant's DNS host, the server itself and the receiver refuse."""
+    """The tenant's DNS host, the server itself and the receiver refuse; the server's clock is wrong."""
     lab, tenant = journey.lab, journey.tenant
     lab.hand_over_dns(tenant, secret="bm90IHRoZSBzZWNyZXQgdGhhdCB3YXMgZ2l2ZW4gdG8gdXM=")
     journey.meets("tsig", FOR_OPERATOR, "publish_dns", tenant.domain)
@@ -81,6 +87,10 @@ def people_troubles(journey: Journey) -> None:
     lab.on_host(tenant, f"mkdir /k && mv {key}* /k && ssh-keygen -q -t ed25519 -N '' -f {key} && systemctl restart ssh")
     journey.meets("host key", FOR_OPERATOR, "host key")
     lab.on_host(tenant, f"mv /k/* /etc/ssh && chmod 600 {key} && systemctl restart ssh")
+    lab.on_host(tenant, "cat > /usr/local/bin/date && chmod +x /usr/local/bin/date", AN_HOUR_AHEAD)
+    journey.meets("clock", FOR_OPERATOR, "s ahead of ours", "nothing is signed by it", "timedatectl", "retry")
+    assert lab.proofs_of(tenant) == []
+    lab.on_host(tenant, "rm /usr/local/bin/date")
     receiver = lab.world.receiver(RECEIVER)
     # Without an end to it: Postfix asks the receiver's other MX hosts at once.
     receiver.rules([{"match": {"sender": tenant.domain}, "action": "451 4.7.1 greylisted, try later"}])
@@ -88,6 +98,41 @@ def people_troubles(journey: Journey) -> None:
     receiver.clear()
     lab.on_host(tenant, "postqueue -f")
     journey.goes_live()
+
+
+def server_troubles(journey: Journey) -> None:
+    """A server that came up slowly, on an address that is blocked both ways and listed."""
+    lab, tenant = journey.lab, journey.tenant
+    journey.meets("wrong key", FOR_OPERATOR, "IPv4", **WRONG_KEY)
+    for quirk in ("ip_changes_during_build", "boot_slow", "port25_blocked", "port25_in_blocked"):
+        lab.admin.fault(quirk, action="add_instance", label=journey.token)
+    lab.admin.fault("ip_prelisted", action="add_instance", label=journey.token, zone="spamhaus-zen")
+    journey.meets("blocked from the first", FOR_OPERATOR, "port 25 outwards is blocked", "ask the provider")
+    (server,) = [server for server in lab.admin.servers() if server["label"] == journey.token]
+    assert lab.instance_of(tenant)["ip"] == server["main_ip"]
+    lab.admin.port25(server["serviceid"], open_=True)
+    lab.admin.settle()
+    journey.meets("listed from the first", FOR_OPERATOR, server["main_ip"], "is listed", "spamhaus")
+    lab.world.delist(server["main_ip"], "spamhaus-zen")
+    journey.meets("deaf from the first", FOR_OPERATOR, "port 25 inwards is blocked", server["main_ip"])
+    lab.admin.port25(server["serviceid"], open_=True, direction="in")
+    lab.admin.settle()
+    lab.admin.ask("lock_in_panel", serviceid=server["serviceid"], locked=True)
+    lab.admin.fault("locked_refuses", action="set_rdns", label=journey.token, scope="all")
+    journey.meets("locked in the panel", FOR_OPERATOR, "set_reverse_dns", "locked")
+    lab.admin.ask("lock_in_panel", serviceid=server["serviceid"], locked=False)
+    lab.admin.fault("accept_without_effect", action="set_rdns", label=journey.token)
+    journey.meets("said and not done", WAITING, f"expected mail.{tenant.domain}, found hwsrv-")
+    journey.goes_live()
+
+
+def silent_server(journey: Journey, quirk: str) -> None:
+    """A server that the provider calls active and that nobody reaches: a person's matter when its time is up."""
+    lab, brief = journey.lab, {f"PENGUINMAILS_HOSTWINDS__{name}_WINDOW_MINUTES": "0.05" for name in WINDOWS}
+    journey.meets("wrong key", FOR_OPERATOR, "IPv4", **WRONG_KEY)
+    lab.admin.fault(quirk, action="add_instance", label=journey.token)
+    journey.meets(quirk, FOR_OPERATOR, "is not ready", "console", **brief)
+    assert lab.bought_for(journey.tenant) == ["server"]
 
 
 def ssh_trouble(journey: Journey) -> None:
@@ -121,13 +166,16 @@ def until(true: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def journeys(quiet: Lab) -> dict[str, Journey]:
     """Tenants that met every trouble, one after another, and went live all the same."""
-    names = ("provider", "people", "ssh")
+    names = ("provider", "people", "ssh", "server", "silent", "unrouted")
     made = {name: Journey(quiet, f"troubled-{name}") for name in names}
     answer_troubles(made["provider"])
     at_once(
         lambda: outgoing_troubles(made["provider"]),
         lambda: people_troubles(made["people"]),
         lambda: ssh_trouble(made["ssh"]),
+        lambda: server_troubles(made["server"]),
+        lambda: silent_server(made["silent"], "ssh_never"),
+        lambda: silent_server(made["unrouted"], "ip_not_routed"),
     )
     return made
 
@@ -136,14 +184,25 @@ def test_troubles_with_the_provider_are_told_and_outlived(journeys: dict[str, Jo
     assert set(journeys["provider"].told) == {"wrong key", "html_520", "truncated_json", "filter", "port 25"}
 
 
-def test_a_refusing_dns_host_a_foreign_host_key_and_a_deferring_receiver_are_told_and_outlived(
+def test_a_refusing_dns_host_a_foreign_host_key_a_wrong_clock_and_a_deferring_receiver_are_told_and_outlived(
     journeys: dict[str, Journey],
 ) -> None:
-    assert set(journeys["people"].told) == {"tsig", "host key", "receiver 451"}
+    assert set(journeys["people"].told) == {"tsig", "host key", "clock", "receiver 451"}
 
 
 def test_a_server_that_refuses_ssh_for_a_while_is_told_and_outlived(journeys: dict[str, Journey]) -> None:
     assert "198.51.100." in journeys["ssh"].told["ssh"]
+
+
+def test_a_server_that_came_badly_on_a_blocked_and_listed_address_is_told_step_by_step_and_goes_live(
+    journeys: dict[str, Journey],
+) -> None:
+    assert len(journeys["server"].told) == 6
+
+
+@pytest.mark.parametrize("name", ["silent", "unrouted"])
+def test_a_server_that_nobody_reaches_is_told_and_not_replaced(journeys: dict[str, Journey], name: str) -> None:
+    assert journeys[name].lab.instance_of(journeys[name].tenant)["status"] == "provisioning"
 
 
 def test_a_server_in_error_is_not_replaced_by_another(quiet: Lab) -> None:

@@ -77,13 +77,32 @@ async def test_active_without_ssh_is_not_ready(product: Product) -> None:
     assert product.rows("SELECT ip_address FROM vps_instances") == [{"ip_address": None}]
 
 
-@pytest.mark.parametrize("shape", ["missing_task_state", "lower_case_status", "numbers_as_strings", "list_as_object"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "missing_task_state", "lower_case_status", "numbers_as_strings", "list_as_object", "object_as_empty_list",
+        "no_success_wrapper", "null_bandwidth", "ips_null", "ips_string", "row_without_serviceid",
+    ],
+)  # fmt: skip
 async def test_odd_answers_about_a_server_are_read_or_waited_out(product: Product, shape: str) -> None:
     customer = await ordered(product)
     product.hostwinds.admin.fault(shape, times="forever")
     await product.onboard(customer)
     assert wait(product, customer)[0] == "provider"
     assert product.hostwinds.bought() == 1
+
+
+@pytest.mark.parametrize("lag", [{"name": "missing_from_list_once"}, {"name": "stale_list", "seconds": 3600}])
+async def test_a_list_that_lags_behind_orders_no_other_server_and_calls_nobody(
+    product: Product, lag: dict[str, Any]
+) -> None:
+    customer = await ordered(product)
+    product.hostwinds.admin.fault(action="get_instances", **lag)
+    await product.onboard(customer)
+    assert wait(product, customer)[0] == "provider"
+    await product.onboard(customer)
+    assert wait(product, customer)[0] == "provider"
+    assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
 
 
 async def test_an_unknown_word_is_never_taken_for_ready(product: Product) -> None:
