@@ -1,4 +1,4 @@
-"""Templates, campaigns and their messages: one message a campaign and lead, every move from where it may come."""
+"""Campaigns and their messages: one message a campaign and lead, every move from where it may come."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,24 +40,6 @@ CAMPAIGN: Final = """id, tenant_id, campaign_name, status, template_id, coalesce
                      scheduled_at, started_at, completed_at"""
 
 
-async def put_template(
-    conn: AsyncConnection, *, tenant_id: int, name: str, subject: str, content: str, variables: Mapping[str, Any]
-) -> int:
-    """Make a template, or give it another text; its key."""
-    cursor = await conn.execute(
-        """
-        INSERT INTO templates (tenant_id, template_name, subject, content, variables) VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (tenant_id, template_name) DO UPDATE
-          SET subject = EXCLUDED.subject, content = EXCLUDED.content, variables = EXCLUDED.variables, is_active = true,
-              updated_at = now()
-        RETURNING id
-        """,
-        [tenant_id, name, subject, content, Jsonb(dict(variables))],
-    )
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
-
-
 async def draft_campaign(
     conn: AsyncConnection, *, tenant_id: int, name: str, template_id: int, configuration: Mapping[str, Any]
 ) -> int:
@@ -78,6 +60,28 @@ async def get_campaign(conn: AsyncConnection, campaign_id: int) -> Campaign | No
     cursor = conn.cursor(row_factory=class_row(Campaign))
     await cursor.execute(f"SELECT {CAMPAIGN} FROM campaigns WHERE id = %s", [campaign_id])  # noqa: S608 - a literal
     return await cursor.fetchone()
+
+
+async def list_campaigns(conn: AsyncConnection, tenant_id: int) -> list[Campaign]:
+    """A tenant's campaigns, the newest first."""
+    cursor = conn.cursor(row_factory=class_row(Campaign))
+    await cursor.execute(
+        f"SELECT {CAMPAIGN} FROM campaigns WHERE tenant_id = %s ORDER BY id DESC",  # noqa: S608 - a literal
+        [tenant_id],
+    )
+    return await cursor.fetchall()
+
+
+async def mailboxes(conn: AsyncConnection, tenant_id: int, addresses: Sequence[str]) -> dict[str, int]:
+    """The keys of those of these mailboxes that the tenant has, by address."""
+    cursor = await conn.execute(
+        """
+        SELECT email_address, id FROM email_accounts
+         WHERE tenant_id = %s AND email_address = ANY(%s) AND status <> 'deleted'
+        """,
+        [tenant_id, list(addresses)],
+    )
+    return {str(row[0]): int(row[1]) for row in await cursor.fetchall()}
 
 
 async def move_campaign(
@@ -110,30 +114,45 @@ async def move_campaign(
 
 
 async def queue_messages(
-    conn: AsyncConnection, *, tenant_id: int, campaign_id: int, account_ids: Sequence[int], lead_ids: Sequence[int]
+    conn: AsyncConnection,
+    *,
+    tenant_id: int,
+    campaign_id: int,
+    account_ids: Sequence[int],
+    lead_ids: Sequence[int] | None,
+    open_words: Sequence[CampaignStatus],
 ) -> int:
     """One queued message for each lead that has none of this campaign yet; how many. Accounts are dealt in turn.
 
-    Whoever is suppressed by now is left out.
+    `lead_ids` None is every lead of the tenant. Whoever is suppressed by now is left out; a campaign that stands in
+    none of `open_words` takes nobody.
     """
     if not account_ids:
         raise ValueError("a campaign is sent from at least one mailbox")
+    await conn.execute("SELECT set_config('statement_timeout', '10min', true)")  # a million leads take longer than 30 s
     cursor = await conn.execute(
         """
         INSERT INTO emails (tenant_id, campaign_id, email_account_id, lead_id, subject)
         SELECT l.tenant_id, c.id, (%(accounts)s::bigint[])[1 + (row_number() OVER (ORDER BY l.id) - 1)
                                                              %% cardinality(%(accounts)s::bigint[])], l.id, t.subject
           FROM leads l
-          JOIN campaigns c ON c.tenant_id = l.tenant_id AND c.id = %(campaign)s
+          JOIN (SELECT id, tenant_id, template_id FROM campaigns
+                 WHERE id = %(campaign)s AND status = ANY(%(open)s) FOR UPDATE) c ON c.tenant_id = l.tenant_id
           LEFT JOIN templates t ON t.tenant_id = c.tenant_id AND t.id = c.template_id
-         WHERE l.tenant_id = %(tenant)s AND l.id = ANY(%(leads)s) AND NOT EXISTS (
+         WHERE l.tenant_id = %(tenant)s AND (%(leads)s::bigint[] IS NULL OR l.id = ANY(%(leads)s)) AND NOT EXISTS (
                SELECT FROM suppressions s
                 WHERE s.tenant_id = l.tenant_id AND (s.expires_at IS NULL OR s.expires_at > now())
                   AND (s.scope = 'address' AND s.value = l.email
                     OR s.scope = 'domain' AND s.value = split_part(l.email, '@', 2)))
         ON CONFLICT (campaign_id, lead_id) DO NOTHING
         """,
-        {"tenant": tenant_id, "campaign": campaign_id, "accounts": list(account_ids), "leads": list(lead_ids)},
+        {
+            "tenant": tenant_id,
+            "campaign": campaign_id,
+            "accounts": list(account_ids),
+            "open": list(open_words),
+            "leads": None if lead_ids is None else list(lead_ids),
+        },
     )
     return cursor.rowcount
 

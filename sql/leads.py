@@ -147,6 +147,14 @@ async def find_lead(conn: AsyncConnection, *, tenant_id: int, email: str) -> Lea
     return await cursor.fetchone()
 
 
+async def lead_ids(conn: AsyncConnection, tenant_id: int, emails: Iterable[str]) -> dict[str, int]:
+    """The keys of those of these people that are in the tenant's list, by address."""
+    cursor = await conn.execute(
+        "SELECT email, id FROM leads WHERE tenant_id = %s AND email = ANY(%s)", [tenant_id, list(emails)]
+    )
+    return {str(row[0]): int(row[1]) for row in await cursor.fetchall()}
+
+
 def read_chunks(lines: Iterable[str]) -> Iterator["Chunk"]:
     """The file in chunks of rows as COPY reads them, the rejects beside them."""
     rows = read_rows(lines)

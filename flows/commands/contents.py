@@ -84,4 +84,10 @@ DOORS: Mapping[str, Door] = {
     "staff": ("flows.commands.staff:app", "The platform's operators: who they are and what their roles permit."),
     "subscriptions": ("flows.commands.money:subscriptions_app", "Where subscriptions stand, and what follows from it."),
     "leads": ("flows.commands.leads:app", "A tenant's leads."),
+    "templates": ("flows.commands.templates:app", "Templates of a tenant's campaigns."),
+    "campaigns": (
+        "flows.commands.campaigns:app",
+        "A tenant's campaigns: drafted, given leads, moved from state to state.",
+    ),
+    "suppressions": ("flows.commands.suppressions:app", "Addresses and domains that a tenant must not write to."),
 }

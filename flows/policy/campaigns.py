@@ -54,3 +54,16 @@ def campaign_from(new: CampaignStatus) -> tuple[CampaignStatus, ...]:
 def email_from(new: EmailStatus) -> tuple[EmailStatus, ...]:
     """Words a message may come from."""
     return tuple(word for word in EmailStatus if new in EMAIL_MOVES[word])
+
+
+TAKES_LEADS: Final = frozenset({
+    CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.RUNNING, CampaignStatus.PAUSED
+})  # fmt: skip
+
+
+def why_not(old: CampaignStatus, new: CampaignStatus) -> str:
+    """The sentence for a move that is not allowed."""
+    further = [word for word in CampaignStatus if word in CAMPAIGN_MOVES[old]]
+    if not further:
+        return f"it is {old}, and stays so"
+    return f"it is {old}, and from there becomes {', '.join(further[:-1])} or {further[-1]}, not {new}"

@@ -24,7 +24,7 @@ LOOKS_ONLY = {
     "addresses list", "return-path", "dns check", "dns keys", "readiness", "certificates list", "people list",
     "staff list", "backups", "migrate describe", "jobs list", "jobs inspect", "dns records", "dns plan", "proof write",
     "proof verify", "listings", "blocklists list", "blocklists test", "payments list", "subscriptions list",
-    "alerts list", "notices list",
+    "alerts list", "notices list", "templates list", "campaigns list", "campaigns show", "suppressions list",
 }  # fmt: skip
 """Commands that change nothing. A new one is entered here, or marked with @changes("noun.verb")."""
 

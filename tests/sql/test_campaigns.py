@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from sql import campaigns
+from sql import campaigns, templates
 from sql.session import as_tenant
 from tests.support.postgres import TenantRow, add_tenant
 
@@ -24,7 +24,7 @@ def tenant(database: str) -> TenantRow:
 @pytest.fixture
 async def campaign(pool, tenant) -> int:
     async with as_tenant(pool, tenant.uuid) as conn:
-        template = await campaigns.put_template(
+        template = await templates.put_template(
             conn, tenant_id=tenant.pk, name="hello", subject="Hello", content="Hi", variables={}
         )
         return await campaigns.draft_campaign(
@@ -35,7 +35,12 @@ async def campaign(pool, tenant) -> int:
 async def queued(pool, tenant, campaign: int, *leads: int) -> int:
     async with as_tenant(pool, tenant.uuid) as conn:
         return await campaigns.queue_messages(
-            conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[1, 2], lead_ids=leads or range(1, 6)
+            conn,
+            tenant_id=tenant.pk,
+            campaign_id=campaign,
+            account_ids=[1, 2],
+            lead_ids=leads or None,
+            open_words=["draft"],
         )
 
 
@@ -62,8 +67,14 @@ async def test_a_campaign_without_a_mailbox_is_refused(pool, tenant, campaign) -
     with pytest.raises(ValueError, match="at least one mailbox"):
         async with as_tenant(pool, tenant.uuid) as conn:
             await campaigns.queue_messages(
-                conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[], lead_ids=[1]
+                conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[], lead_ids=[1], open_words=["draft"]
             )
+
+
+async def test_a_campaign_that_is_not_open_takes_nobody(pool, tenant, campaign) -> None:
+    async with as_tenant(pool, tenant.uuid) as conn:
+        assert await campaigns.move_campaign(conn, campaign, "cancelled", allowed_from=["draft"])
+    assert await queued(pool, tenant, campaign) == 0
 
 
 async def test_a_move_from_elsewhere_is_refused(pool, tenant, campaign) -> None:
@@ -118,7 +129,7 @@ async def test_a_deleted_lead_leaves_the_send_record(pool, tenant, campaign) -> 
 
 async def test_another_text_under_a_templates_name_replaces_it(pool, tenant, campaign) -> None:
     async with as_tenant(pool, tenant.uuid) as conn:
-        again = await campaigns.put_template(
+        again = await templates.put_template(
             conn, tenant_id=tenant.pk, name="hello", subject="Again", content="Hi", variables={"x": 1}
         )
     assert again == 1

@@ -1,0 +1,79 @@
+"""Suppressions: addresses and domains that a tenant must not write to, each with why and until when."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+Reason = Literal["hard_bounce", "complaint", "unsubscribe", "mailbox_full", "unknown_permanent", "manual"]
+Scope = Literal["address", "domain"]
+ASKED_FOR: Final = ("complaint", "unsubscribe")
+"""Reasons that are the recipient's own word; no operator takes them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """One entry; without an end it stands for ever."""
+
+    scope: str
+    value: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+async def suppress(
+    conn: AsyncConnection, *, tenant_id: int, scope: Scope, value: str, reason: Reason, until: datetime | None
+) -> int:
+    """Write to it no more; how many queued messages were taken back. An entry that is there gets the later end."""
+    await conn.execute(
+        """
+        INSERT INTO suppressions (tenant_id, scope, value, reason, expires_at)
+        VALUES (%(tenant)s, %(scope)s, %(value)s, %(reason)s, %(until)s)
+        ON CONFLICT (tenant_id, scope, value) DO UPDATE
+          SET reason = CASE WHEN suppressions.expires_at < now() THEN EXCLUDED.reason ELSE suppressions.reason END,
+              expires_at = CASE WHEN suppressions.expires_at IS NULL OR EXCLUDED.expires_at IS NULL THEN NULL
+                                ELSE greatest(suppressions.expires_at, EXCLUDED.expires_at) END
+        """,
+        {"tenant": tenant_id, "scope": scope, "value": value, "reason": reason, "until": until},
+    )
+    cursor = await conn.execute(
+        """
+        UPDATE emails e SET status = 'suppressed', updated_at = now() FROM leads l
+         WHERE e.tenant_id = %(tenant)s AND e.status IN ('queued', 'deferred')
+           AND l.tenant_id = e.tenant_id AND l.id = e.lead_id
+           AND CASE WHEN %(scope)s::text = 'address' THEN l.email ELSE split_part(l.email, '@', 2) END = %(value)s
+        """,
+        {"tenant": tenant_id, "scope": scope, "value": value},
+    )
+    return cursor.rowcount
+
+
+async def list_suppressions(conn: AsyncConnection, tenant_id: int, limit: int) -> list[Suppression]:
+    """What stands now, the newest first."""
+    cursor = conn.cursor(row_factory=class_row(Suppression))
+    await cursor.execute(
+        """
+        SELECT scope, value, reason, created_at, expires_at FROM suppressions
+         WHERE tenant_id = %s AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at DESC, id DESC LIMIT %s
+        """,
+        [tenant_id, limit],
+    )
+    return await cursor.fetchall()
+
+
+async def lift(conn: AsyncConnection, *, tenant_id: int, scope: Scope, value: str) -> str | None:
+    """Take an entry out again, unless its reason is ASKED_FOR; that reason, or None when there is no entry."""
+    cursor = await conn.execute(
+        """
+        WITH entry AS (
+          SELECT id, reason FROM suppressions WHERE tenant_id = %s AND scope = %s AND value = %s FOR UPDATE),
+        lifted AS (DELETE FROM suppressions s USING entry WHERE s.id = entry.id AND entry.reason <> ALL(%s))
+        SELECT reason FROM entry
+        """,
+        [tenant_id, scope, value, list(ASKED_FOR)],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
