@@ -5,7 +5,7 @@ stored says `<key>`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +16,7 @@ from providers.resolver import Answer, Outcome, Resolver
 
 KEY_PLACE: Final = "<key>"
 UNLICENSED: Final = "unlicensed"
-POLITE: Final = 50  # questions under way to one list
+POLITE: Final = 50  # names in hand at a time: no list has more questions of ours under way
 TEXT_LENGTH: Final = 300  # a TXT record is somebody else's text
 
 
@@ -52,20 +52,32 @@ class Blocklists:
         self._resolver = resolver
         self._keys = {name: key.get_secret_value() for name, key in keys.items() if key.get_secret_value()}
         self._public_mirrors_allowed = public_mirrors_allowed
-        self._polite = polite
-        self._room: dict[str, asyncio.Semaphore] = {}
+        self._room = asyncio.Semaphore(polite)
 
     async def ask(self, at: ListZone, label: str) -> ListAnswer:
-        """Ask for one name: its codes, and the reason when there are any. Nothing is raised for what a list does."""
-        shown = self.shown_zone(at)
-        question = f"{label}.{shown}"
-        if not shown:
-            return ListAnswer(UNLICENSED, (), (), f"{label}.{at.zone}", "", datetime.now(UTC))
-        name = f"{label}.{shown.replace(KEY_PLACE, self._keys.get(at.key_name, ''))}."
-        async with self._room.setdefault(shown, asyncio.Semaphore(self._polite)):
-            answer = await self._resolver.ask(name, "A")
-            texts = await self._reasons(name, at) if answer.outcome is Outcome.FOUND else ()
-        return _heard(answer, question, texts)
+        """Ask one list for one name."""
+        return (await self.ask_all((at,), label))[0]
+
+    async def ask_all(self, lists: Sequence[ListZone], label: str) -> list[ListAnswer]:
+        """Ask for one name: its codes on each list, in the lists' order, and the reasons when there are any.
+
+        Nothing is raised for what a list does.
+        """
+        zones = [self.shown_zone(at) for at in lists]
+        licensed = [(at, zone) for at, zone in zip(lists, zones, strict=True) if zone]
+        names = [f"{label}.{zone.replace(KEY_PLACE, self._keys.get(at.key_name, ''))}." for at, zone in licensed]
+        async with self._room:
+            answers = await self._resolver.ask_all(names, "A")
+            listed = [place for place, answer in enumerate(answers) if answer.outcome is Outcome.FOUND]
+            reasons = await self._resolver.ask_all([names[place] for place in listed], "TXT") if listed else ()
+        texts = {
+            place: self._shown_texts(said, licensed[place][0]) for place, said in zip(listed, reasons, strict=True)
+        }
+        heard = iter([
+            _heard(answer, f"{label}.{zone}", texts.get(place, ()))
+            for place, (answer, (_, zone)) in enumerate(zip(answers, licensed, strict=True))
+        ])  # fmt: skip
+        return [next(heard) if zone else _unlicensed(at, label) for at, zone in zip(lists, zones, strict=True)]
 
     def shown_zone(self, at: ListZone) -> str:
         """The zone that is asked, without its key; empty when we may ask none."""
@@ -73,11 +85,14 @@ class Blocklists:
             return at.zone
         return at.public_zone if self._public_mirrors_allowed else ""
 
-    async def _reasons(self, name: str, at: ListZone) -> tuple[str, ...]:
-        said = await self._resolver.ask(name, "TXT")
+    def _shown_texts(self, said: Answer, at: ListZone) -> tuple[str, ...]:
         key = self._keys.get(at.key_name)
         values = said.values if said.outcome is Outcome.FOUND else ()
         return tuple((value.replace(key, KEY_PLACE) if key else value)[:TEXT_LENGTH] for value in values)
+
+
+def _unlicensed(at: ListZone, label: str) -> ListAnswer:
+    return ListAnswer(UNLICENSED, (), (), f"{label}.{at.zone}", "", datetime.now(UTC))
 
 
 def _heard(answer: Answer, question: str, texts: tuple[str, ...]) -> ListAnswer:

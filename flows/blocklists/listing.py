@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.blocklists.lists import Known, finding, is_subject, names_of, proven_lists, tell_of_codes
+from flows.blocklists.lists import Known, found_on, is_subject, names_of, proven_lists, tell_of_codes
 from flows.blocklists.looked import Looked, ended, weighed
 from flows.policy.blocklists import Act, Kind, kind_of
 from flows.resources import Resources, resources
@@ -101,7 +101,7 @@ async def look(r: Resources, lists: Sequence[Known], due: Due, runs: Mapping[str
     kind, names = kind_of(due.subject), names_of(due.subject, due.hosts)
     fitting = [one for one in lists if one.blocklist.answers(kind)]
     turn = [one for one in fitting if (run := runs.get(one.blocklist.name)) is None or run.next_check_at <= now]
-    found = await asyncio.gather(*(finding(r, one, kind, names) for one in turn))
+    found = await found_on(r, turn, kind, names)
     steps = [weighed(due, runs.get(one.listname), one, now, jitter) for one in found]
     resting = [run for name, run in runs.items() if name not in {one.listname for one in found}]
     enabled = {one.blocklist.name for one in fitting}

@@ -140,33 +140,40 @@ async def tell_of_list(r: Resources, one: Known, kind: Kind, state: TrustState, 
 
 
 async def ask(r: Resources, one: Known, subject: str) -> Heard:
-    """One question to one list, in the judge's words."""
-    return heard(await r.blocklists.ask(one.at, label_of(subject)))
-
-
-def heard(answer: ListAnswer) -> Heard:
-    """A provider's answer in the judge's words."""
-    return Heard(
-        answer.outcome, answer.codes, answer.texts, answer.question, answer.server, answer.asked_at, answer.ttl_seconds
-    )
-
-
-async def finding(r: Resources, one: Known, kind: Kind, names: Sequence[str]) -> Finding:
-    """One list's word on a subject; `names` are all the names it goes by, the worst of them counts."""
-    now = datetime.now(UTC)
-    if doubt := one.doubt(kind, now):
-        return distrusted(one.blocklist, names[0], doubt, now)
-    if len(names) == 1:  # an address: a task of its own would cost as much as the question
-        return classify(one.blocklist, names[0], await ask(r, one, names[0]))
-    answers = await asyncio.gather(*(ask(r, one, name) for name in names))
-    return worst([classify(one.blocklist, name, said) for name, said in zip(names, answers, strict=True)])
+    """One question to one list."""
+    return await r.blocklists.ask(one.at, label_of(subject))
 
 
 async def findings(r: Resources, lists: Sequence[Known], subject: str, hosts: Sequence[str] = ()) -> list[Finding]:
     """Every list's word on one subject. `hosts` are names under which a domain's servers introduce themselves."""
     kind, names = kind_of(subject), names_of(subject, hosts)
-    asked = [one for one in lists if one.blocklist.answers(kind)]
-    return list(await asyncio.gather(*(finding(r, one, kind, names) for one in asked)))
+    return await found_on(r, [one for one in lists if one.blocklist.answers(kind)], kind, names)
+
+
+async def found_on(r: Resources, lists: Sequence[Known], kind: Kind, names: Sequence[str]) -> list[Finding]:
+    """Each of these lists' word on a subject; `names` are all the names it goes by, the worst of them counts."""
+    now = datetime.now(UTC)
+    doubts = {one.blocklist.name: one.doubt(kind, now) for one in lists}
+    believed = [one for one in lists if not doubts[one.blocklist.name]]
+    said = await said_of(r, [one.at for one in believed], names)
+    found = {
+        one.blocklist.name: worst([classify(one.blocklist, *answer) for answer in zip(names, answers, strict=True)])
+        for one, answers in zip(believed, zip(*said, strict=True), strict=True)
+    }
+    return [
+        found.get(name) or distrusted(one.blocklist, names[0], doubts[name], now)
+        for one in lists
+        for name in (one.blocklist.name,)
+    ]
+
+
+async def said_of(r: Resources, lists: Sequence[ListZone], names: Sequence[str]) -> list[list[ListAnswer]]:
+    """For each name what these lists say of it; an address has one name and costs no task of its own."""
+    if not lists:
+        return []
+    if len(names) == 1:
+        return [await r.blocklists.ask_all(lists, label_of(names[0]))]
+    return await asyncio.gather(*(r.blocklists.ask_all(lists, label_of(name)) for name in names))
 
 
 def names_of(subject: str, hosts: Sequence[str] = ()) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from typing import Final
 
 from providers.resolver.exchange import Exchange
 from providers.resolver.naming import parent, question, rtype_of
-from providers.resolver.nouns import CD, RD, Answer, Authorities, Outcome, Question, Silence
-from providers.resolver.reading import Reply, behind, read, unheard
+from providers.resolver.nouns import CD, RD, Answer, Authorities, Outcome, Question
+from providers.resolver.reading import Reply, behind, judged, unheard
 
 MAX_SERVERS: Final = 8  # polite bounds on one question, like the next
 MAX_ADDRESSES: Final = 2
@@ -34,15 +34,21 @@ class Asker:
         """
         kind, flags = rtype_of(rtype), RD | CD if checking_disabled else RD
         servers = self._servers if at is None else (at,)
-        aliases: tuple[str, ...] = ()
-        while True:
-            if (asked := question(name, kind, flags)) is None:
+        if (asked := question(name, kind, flags)) is None:
+            return unheard(Outcome.BROKEN, servers[0], "BADNAME")
+        reply = await self._ask_any(asked, servers)
+        return await self._followed(reply, asked, servers) if reply.follow else reply.answer
+
+    async def _followed(self, reply: Reply, asked: Question, servers: tuple[str, ...]) -> Answer:
+        """The answer at the end of the aliases that a server left open."""
+        answer = reply.answer
+        while reply.follow and answer.outcome is not Outcome.BROKEN:
+            aliases, following = answer.cname, question(reply.follow, asked.rtype, asked.flags)
+            if following is None:
                 return behind(aliases, unheard(Outcome.BROKEN, servers[0], "BADNAME"))
-            reply = await self._ask_any(asked, servers)
-            answer = behind(aliases, reply.answer) if aliases else reply.answer
-            if not reply.follow or answer.outcome is Outcome.BROKEN:
-                return answer
-            aliases, name = answer.cname, reply.follow
+            reply = await self._ask_any(following, servers)
+            answer = behind(aliases, reply.answer)
+        return answer
 
     async def authorities(self, name: str) -> Authorities:
         """Find the zone cut of the name itself, walking up from it, and the addresses of that zone's servers."""
@@ -131,7 +137,4 @@ class Asker:
 
     async def _ask_once(self, asked: Question, server: str) -> Reply:
         asked_at = datetime.now(UTC)
-        heard = await self._exchange.ask(asked, server)
-        if isinstance(heard, Silence):
-            return Reply(unheard(heard.outcome, server, heard.word, asked_at))
-        return read(asked, heard, server, asked_at)
+        return judged(asked, await self._exchange.ask(asked, server), server, asked_at)

@@ -13,6 +13,7 @@ from providers.resolver.nouns import Question
 from providers.resolver.streaming import stream
 
 AT_ONCE: Final = 500  # questions under way in all; each may need a socket
+OURS: Final = 200  # at one server of ours: a usual socket's buffer holds some 270, and what does not fit is lost
 POLITE: Final = 16  # at one server that is not ours
 
 
@@ -82,7 +83,7 @@ class Exchange:
         return bool(self._servers) or bool(self._queue) or self._free < self._at_once
 
     def _met(self, address: str) -> Server:
-        at_once = self._at_once if address in self._ours else self._polite
+        at_once = OURS if address in self._ours else self._polite
 
         def landed(flight: Flight, heard: Heard) -> None:
             self._land(server, flight, heard)

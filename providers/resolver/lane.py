@@ -9,7 +9,6 @@ import os
 import socket
 from array import array
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import takewhile
@@ -48,7 +47,7 @@ class Flight:
     @property
     def is_awaited(self) -> bool:
         """Whether anybody still wants to know."""
-        return not all(waiter.done() for waiter in self.waiters)
+        return any(not waiter.done() for waiter in self.waiters)
 
 
 Landed = Callable[[Flight, Heard], None]
@@ -85,11 +84,12 @@ class Lane:
         number = self._numbers.pop()
         flight.deadline = self._loop.time() + self._timeout_seconds
         self._flights[number] = flight
-        # A full buffer or a refusal now is a datagram lost: the timer speaks for it.
-        with suppress(OSError):
-            self._socket.send(number.to_bytes(2) + flight.question.wire)
         if self._timer is None:
             self._timer = self._loop.call_at(flight.deadline, self._expire)
+        try:
+            self._socket.send(number.to_bytes(2) + flight.question.wire)
+        except OSError:
+            return  # a full buffer or a refusal now is a datagram lost: the timer speaks for it
 
     def _readable(self) -> None:
         for _ in range(READS):

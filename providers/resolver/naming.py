@@ -9,14 +9,17 @@ from providers.resolver.nouns import RD, Question
 TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16}
 
 
-@lru_cache(maxsize=4096)
-def question(name: str, rtype: int, flags: int = RD) -> Question | None:
+def new_question(name: str, rtype: int, flags: int = RD) -> Question | None:
     """The question about a name, which is made absolute and lower case; None when no message can carry it."""
     encoded = wire.encoded(name)
     if encoded is not None:
         return Question.about(name.lower().removesuffix(".") + ".", encoded, rtype, flags)
     odd = library.name_on_wire(name)
     return None if odd is None else Question.about(*odd, rtype, flags)
+
+
+question: Final = lru_cache(maxsize=4096)(new_question)
+"""The same for names that come again soon: one domain's are asked for several times in a look."""
 
 
 def rtype_of(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from providers.resolver import wire
 from providers.resolver.naming import is_under
-from providers.resolver.nouns import Answer, Message, Outcome, Question, Record
+from providers.resolver.nouns import Answer, Message, Outcome, Question, Record, Silence
 
 MAX_HOPS: Final = 8
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
@@ -23,8 +23,10 @@ class Reply(NamedTuple):
     delegated: bool = False  # the server is no authority here and names those who are
 
 
-def read(question: Question, message: Message, server: str, asked_at: datetime) -> Reply:
-    """Judge one message."""
+def judged(question: Question, message: Message | Silence, server: str, asked_at: datetime) -> Reply:
+    """What a server's message says about the question, or why there is none."""
+    if isinstance(message, Silence):
+        return Reply(unheard(message.outcome, server, message.word, asked_at))
     rcode = message.rcode
     word = RCODES.get(rcode) or f"RCODE{rcode}"
     if rcode not in {NOERROR, NXDOMAIN} or not message.readable:
@@ -56,7 +58,8 @@ def _chain(question: Question, records: tuple[Record, ...]) -> tuple[str, tuple[
 
 
 def _absence(message: Message, name: str, aliases: tuple[str, ...], server: str, asked_at: datetime) -> Reply:
-    soa = next((r for r in message.authority if r.rtype == wire.SOA and is_under(name, r.owner)), None)
+    above = [r for r in message.authority if r.rtype == wire.SOA and is_under(name, r.owner)]
+    soa = above[0] if above else None
     seconds = min(soa.ttl, int(soa.value.rpartition(" ")[2])) if soa else None
     nxdomain = message.rcode == NXDOMAIN
     answer = Answer(Outcome.ABSENT, (), None, server, asked_at, RCODES[message.rcode], aliases, seconds, nxdomain)

@@ -1,10 +1,15 @@
 """The resolver that an installation has: its servers, its patience, and the way to all other servers."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from providers.resolver.asking import Asker
 from providers.resolver.exchange import Exchange
 from providers.resolver.inquiry import Inquiry
+from providers.resolver.naming import new_question, rtype_of
+from providers.resolver.nouns import Answer, Outcome, Question
+from providers.resolver.reading import Reply, judged, unheard
 
 
 class Resolver(Asker):
@@ -20,3 +25,29 @@ class Resolver(Asker):
     def inquiry(self, most: int, *, seconds: float = 60) -> Inquiry:
         """Questions on behalf of one subject: at most so many, for so long, and none of them twice."""
         return Inquiry(self._exchange, self._servers, self._tries, most=most, seconds=seconds)
+
+    async def ask_all(self, names: Sequence[str], rtype: str) -> list[Answer]:
+        """Ask about many names at once, all waited for together; one Answer a name, in their order."""
+        kind, server, asked_at = rtype_of(rtype), self._servers[0], datetime.now(UTC)
+        questions = [new_question(name, kind) for name in names]
+        waiters = [self._exchange.ask(asked, server) if asked else None for asked in questions]
+        answers: list[Answer] = []
+        open_ones: list[tuple[int, Question, Reply]] = []
+        for asked, waiter in zip(questions, waiters, strict=True):
+            if asked is None or waiter is None:
+                answers.append(unheard(Outcome.BROKEN, server, "BADNAME"))
+                continue
+            reply = judged(asked, await waiter, server, asked_at)
+            if reply.follow or not reply.answer.outcome.settled:
+                open_ones.append((len(answers), asked, reply))
+            answers.append(reply.answer)
+        ends = await asyncio.gather(*(self._finished(asked, reply) for _, asked, reply in open_ones))
+        for (place, _, _), answer in zip(open_ones, ends, strict=True):
+            answers[place] = answer
+        return answers
+
+    async def _finished(self, asked: Question, reply: Reply) -> Answer:
+        """What is not settled by the first server's first word goes on as every question does."""
+        if not reply.answer.outcome.settled:
+            reply = await self._go_on(asked, self._servers, reply)
+        return await self._followed(reply, asked, self._servers)

@@ -7,7 +7,7 @@ backwards (RFC 1035 section 4.1.4), a length that does not fit, an octet too man
 
 import re
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from providers.resolver.nouns import Message, Question, Record
 
@@ -16,6 +16,7 @@ HEADER: Final = Struct("!HHHHH")  # after the id: flags and four counts
 FIXED: Final = Struct("!HHIH")
 SOA_NUMBERS: Final = Struct("!IIIII")
 HEADER_BYTES: Final = 12
+COUNTS: Final = 6  # where the numbers of answers, authorities and additional records begin
 QR_OPCODE_TC: Final = 0xFA00
 QR: Final = 0x8000
 AA: Final = 0x0400
@@ -34,6 +35,18 @@ NAMED: Final = frozenset({NS, CNAME, PTR})
 KEPT: Final = frozenset({NS, SOA})
 LENGTHS: Final = tuple(bytes((length,)) for length in range(MAX_LABEL + 1))
 SINGLE: Final = frozenset({CNAME, SOA})
+
+
+class Absence(NamedTuple):
+    """The authority section behind a question that ends at `end` and whose own last octets are `tail`."""
+
+    end: int
+    tail: bytes
+    authority: tuple[Record, ...]
+
+
+ABSENCES: Final[dict[bytes, Absence]] = {}
+MOST_ABSENCES: Final = 1024
 
 
 class Odd(Exception):
@@ -64,20 +77,43 @@ def _read(question: Question, data: bytes) -> Message:
     end = HEADER_BYTES + len(question.section)
     if flags & QR_OPCODE_TC != QR or questions != 1 or data[HEADER_BYTES:end] != question.section:
         raise Odd
-    answer, at = _records(question, data, end, answers)
-    authority, at = _records(question, data, at, authorities)
-    if _additional(question, data, at, additionals) != len(data):
-        raise Odd
-    return Message(
-        flags & 0x000F,
-        bool(flags & AA),
-        bool(flags & RA),
-        tuple(answer),
-        tuple([record for record in authority if record.rtype in KEPT]),
-    )
+    answer: tuple[Record, ...] = ()
+    authority = _remembered(question, data, end) if not answers else None
+    if authority is None:
+        answer, at = _records(question, data, end, answers)
+        kept, at = _records(question, data, at, authorities)
+        if _additional(question, data, at, additionals) != len(data):
+            raise Odd
+        authority = tuple([record for record in kept if record.rtype in KEPT])
+        if not answers:
+            _remember(question, data, end, authority)
+    return Message(flags & 0x000F, bool(flags & AA), bool(flags & RA), answer, authority)
 
 
-def _records(question: Question, data: bytes, at: int, count: int) -> tuple[list[Record], int]:
+def _remembered(question: Question, data: bytes, end: int) -> tuple[Record, ...] | None:
+    """What the very same octets after the question were read as, behind a name with the same end in the same place."""
+    known = ABSENCES.get(data[COUNTS:HEADER_BYTES] + data[end:])
+    if known is None or known.end != end or not question.section.endswith(known.tail):
+        return None
+    return known.authority
+
+
+def _remember(question: Question, data: bytes, end: int, authority: tuple[Record, ...]) -> None:
+    """Keep what was read of an absence: those of one zone are alike but for the names that were asked for.
+
+    What is read depends on the question by pointers alone, so whatever could be a pointer counts as one.
+    """
+    starts = [at for at in range(end, len(data) - 1) if data[at] >= POINTER]
+    lowest = min([(data[at] & 0x3F) << 8 | data[at + 1] for at in starts] + [end])
+    if lowest < HEADER_BYTES:
+        return
+    if len(ABSENCES) >= MOST_ABSENCES:
+        ABSENCES.clear()
+    tail = question.section[lowest - HEADER_BYTES :]
+    ABSENCES[data[COUNTS:HEADER_BYTES] + data[end:]] = Absence(end, tail, authority)
+
+
+def _records(question: Question, data: bytes, at: int, count: int) -> tuple[tuple[Record, ...], int]:
     records: list[Record] = []
     seen: set[tuple[str, int, str | bytes]] = set()
     for _ in range(count):
@@ -95,7 +131,7 @@ def _records(question: Question, data: bytes, at: int, count: int) -> tuple[list
                 raise Odd
             seen.add(key)
         records.append(Record(owner, rtype, ttl, value))
-    return records, at
+    return tuple(records), at
 
 
 def _fixed(data: bytes, at: int) -> tuple[int, int, int, int]:
@@ -178,9 +214,11 @@ def _name(question: Question, data: bytes, at: int) -> tuple[str, int]:
 def _known(question: Question, target: int) -> str:
     """What a pointer into the question's name leads to: its text has the wire's own places; empty for no name."""
     name, at = question.name, target - HEADER_BYTES
+    if at == 0:
+        return name
     if at < 0 or at >= len(name) or len(name) + NOT_NAME != len(question.section):
         return ""
-    return name[at:] if at == 0 or name[at - 1] == "." else ""
+    return name[at:] if name[at - 1] == "." else ""
 
 
 def _joined(labels: list[bytes], size: int, rest: str = "") -> str:

@@ -2,6 +2,7 @@
 
 # Run with -P: the neighbour dns.py must not stand in front of a library.
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ async def main():
         nameservers=["127.0.0.1"], udp_port=port, tcp_port=port, timeout=5, tries=2, loop=asyncio.get_running_loop()
     )
     names = [f"192.0.{n // 250}.{n % 250}" for n in range(addresses)]
+    gc.freeze()  # what was imported, by us or by a peer, is no part of the work
     began, cpu = time.perf_counter(), time.process_time()
     results = await asyncio.gather(*(checker.check_async(name) for name in names))
     cost = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}

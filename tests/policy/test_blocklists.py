@@ -31,6 +31,7 @@ from flows.policy.blocklists import (
     worst,
 )
 from flows.policy.verdict import Truth, Verdict
+from providers.blocklists import ListAnswer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -69,7 +70,7 @@ BITS = Blocklist(
 
 
 def heard(*codes: str, outcome: str = "found", texts: tuple[str, ...] = ()) -> Heard:
-    return Heard(outcome, codes, texts, "q.one.example", "192.0.2.53", NOW, 60)
+    return ListAnswer(outcome, codes, texts, "q.one.example", "192.0.2.53", NOW, 60)
 
 
 ABSENT, SILENT = heard(outcome="absent"), heard(outcome="timeout")

@@ -1,5 +1,7 @@
 """Questions to blocklists on a loopback name server: the name that is asked, what comes back, and what never leaves."""
 
+import asyncio
+
 from pydantic import SecretStr
 
 from providers.blocklists import Blocklists, ListZone
@@ -88,3 +90,33 @@ async def test_a_label_that_is_no_name_is_broken_and_not_clean() -> None:
     async with serving({"127.0.0.1": NameServer(RECORDS)}) as port:
         heard = await lists(port).ask(PLAIN, "x" * 64)
     assert heard.outcome == "broken"
+
+
+async def test_all_lists_are_asked_for_a_name_at_once_and_each_speaks_for_itself() -> None:
+    server = NameServer(RECORDS, faults={"9.2.0.192.mute.lists.example.": "servfail"})
+    at = (ListZone("none.lists.example"), PLAIN, LICENSED, ListZone("mute.lists.example"), PLAIN)
+    async with serving({"127.0.0.1": server}) as port:
+        together = await lists(port, key="").ask_all(at, "9.2.0.192")
+        alone = [await lists(port, key="").ask(one, "9.2.0.192") for one in at]
+    assert [one.outcome for one in together] == ["absent", "found", "unlicensed", "servfail", "found"]
+    assert [(one.codes, one.texts, one.question) for one in together] == [
+        (one.codes, one.texts, one.question) for one in alone
+    ]
+
+
+async def test_a_list_has_few_questions_of_ours_at_a_time() -> None:
+    class Slow(NameServer):
+        def reply(self, wire: bytes, transport: str) -> bytes | None:
+            super().reply(wire, transport)
+            return None
+
+    server = Slow(RECORDS)
+    async with serving({"127.0.0.1": server}) as port:
+        resolver = Resolver(["127.0.0.1"], port=port, timeout_seconds=5, tries=1)
+        asked = Blocklists(resolver, keys={}, public_mirrors_allowed=False, polite=3)
+        looks = [asyncio.create_task(asked.ask(PLAIN, f"{number}.2.0.192")) for number in range(20)]
+        await asyncio.sleep(0.5)
+        assert len(server.asked) == 3
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)

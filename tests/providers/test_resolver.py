@@ -1,6 +1,7 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dns.flags
@@ -334,3 +335,28 @@ async def test_unreachable_delegation_gives_one_answer_that_says_so() -> None:
     async with asking(recursive=server) as resolver:
         answers = await resolver.ask_authorities("mail.acme.example", "A")
     assert [(answer.outcome, answer.rcode) for answer in answers] == [(Outcome.SERVFAIL, "NO-AUTHORITIES")]
+
+
+async def test_many_names_are_asked_at_once_and_answered_in_their_order() -> None:
+    names = ["mail.acme.example", "nowhere.acme.example", "a..b", "alias.acme.example", "loop1.acme.example"]
+    names += ["MAIL.acme.example.", "away.acme.example", "ns1.acme.example"]
+    async with asking(recursive=NameServer(RECORDS, faults={"ns1.acme.example.": "servfail"})) as resolver:
+        one_by_one = [await resolver.ask(name, "A") for name in names]
+        together = await resolver.ask_all(names, "A")
+    assert [said(answer) for answer in together] == [said(answer) for answer in one_by_one]
+    assert [answer.outcome for answer in together[:5]] == [
+        Outcome.FOUND, Outcome.ABSENT, Outcome.BROKEN, Outcome.FOUND, Outcome.BROKEN,
+    ]  # fmt: skip
+
+
+async def test_of_many_names_those_that_were_lost_are_asked_again() -> None:
+    lost = {f"n{number}.acme.example.": "silent_once" for number in range(8)}
+    server = NameServer(RECORDS, faults=lost)
+    async with asking(recursive=server, tries=2, timeout_seconds=1) as resolver:
+        answers = await resolver.ask_all([*lost, "mail.acme.example"], "A")
+    assert [answer.outcome for answer in answers] == [Outcome.ABSENT] * 8 + [Outcome.FOUND]
+    assert len(server.asked) == 17
+
+
+def said(answer):
+    return replace(answer, asked_at=None)

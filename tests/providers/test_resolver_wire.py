@@ -202,3 +202,25 @@ def test_texts_that_are_cut_differently_stay_two_records() -> None:
     ours = wire.read(asked("acme.example.", "TXT"), reply.to_wire())
     assert ours is not None
     assert [record.value for record in ours.answer] == ["v=spf1 -all"] * 2
+
+
+def test_an_absence_that_is_like_one_before_is_read_as_the_library_reads_it() -> None:
+    """Octets alike behind other names, in other places, with pointers that lead into the name that was asked for."""
+    rng, read = random.Random(SEED), 0
+    for _ in range(CASES):
+        owner = ".".join((rng.choice(("a", "b", "bb", "a.b", "b.a")), rng.choice(("x.example", "y.example")))) + "."
+        query = dns.message.make_query(owner, "A", use_edns=0)
+        reply = dns.message.make_response(query, recursion_available=True)
+        zone = rng.choice((owner.partition(".")[2], "example."))
+        reply.authority = [dns.rrset.from_text(zone, 60, "IN", "SOA", f"ns.{zone} h.{zone} 1 2 3 4 5")]
+        question, data = asked(owner, "A"), bytearray(reply.to_wire())
+        end = 12 + len(question.section)
+        if rng.random() < 0.5:  # another place in the question's name, or in the header
+            pointers = [at for at in range(end, len(data) - 20) if data[at] == 0xC0]
+            data[rng.choice(pointers) + 1] = rng.randrange(8, end + 2)
+        ours, theirs = wire.read(question, bytes(data)), by_library(question, bytes(data))
+        if ours is not None:
+            read += 1
+            assert theirs is not None, data.hex()
+            assert same(ours) == same(theirs), data.hex()
+    assert read > CASES / 2

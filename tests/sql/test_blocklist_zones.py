@@ -6,8 +6,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from flows.policy.blocklists import Blocklist, Code, Effect, Heard, Kind, Probe, classify
+from flows.policy.blocklists import Blocklist, Code, Effect, Kind, Probe, classify
 from flows.policy.verdict import Truth
+from providers.blocklists import ListAnswer
 from sql import blocklist_zones
 from sql.blocklist_zones import ListRow, SelfTest
 from sql.session import as_orchestrator
@@ -24,7 +25,7 @@ def judged(row: ListRow, *codes: str) -> tuple[Truth, str, int]:
     points = {Kind(kind): Probe(*pair) for kind, pair in row.points.items()}
     table = tuple(Code(pattern, word, Effect(effect), tier) for pattern, word, effect, tier in row.codes)
     found = classify(
-        Blocklist(row.name, row.title, row.tier, points, table), "x", Heard("found", codes, (), "q", "s", NOW)
+        Blocklist(row.name, row.title, row.tier, points, table), "x", ListAnswer("found", codes, (), "q", "s", NOW)
     )
     return found.verdict.truth, found.code.word if found.code else found.verdict.reason, found.tier
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
-from typing import Final
+from typing import Final, Protocol
 
 from flows.policy.verdict import Verdict
 
@@ -99,17 +99,23 @@ class Blocklist:
         return kind in self.points
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Protocol):
     """What one question brought. `outcome` is found, absent, servfail, refused, timeout, broken or unlicensed."""
 
-    outcome: str
-    codes: tuple[str, ...]
-    texts: tuple[str, ...]
-    question: str  # as it may be shown: `<key>` stands for the licence key
-    server: str
-    asked_at: datetime
-    ttl_seconds: int | None = None
+    @property
+    def outcome(self) -> str: ...  # noqa: D102  explained above
+    @property
+    def codes(self) -> tuple[str, ...]: ...  # noqa: D102  the addresses that stand at the name
+    @property
+    def texts(self) -> tuple[str, ...]: ...  # noqa: D102  the list's reasons
+    @property
+    def question(self) -> str: ...  # noqa: D102  as it may be shown: `<key>` stands for the licence key
+    @property
+    def server(self) -> str: ...  # noqa: D102  that said it
+    @property
+    def asked_at(self) -> datetime: ...  # noqa: D102  in UTC
+    @property
+    def ttl_seconds(self) -> int | None: ...  # noqa: D102  how long it holds
 
 
 @dataclass(frozen=True, slots=True)
