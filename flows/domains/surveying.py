@@ -23,6 +23,7 @@ async def survey(
     """A verdict on each thing that receivers look at; `ips` are addresses that it sends from."""
     inquiry = resolver.inquiry(QUESTIONS, seconds=SECONDS)
     domain = same_form(domain)
+    await inquiry.learn_all(known_beforehand(domain, selectors))
     return [
         *await of_exchanges(inquiry, domain),
         *await of_spf(inquiry, domain, ips),
@@ -32,6 +33,13 @@ async def survey(
         await of_text(inquiry, "mta-sts", f"_mta-sts.{domain}", judge.STS),
         await of_text(inquiry, "tls-rpt", f"_smtp._tls.{domain}", judge.TLSRPT),
     ]
+
+
+def known_beforehand(domain: str, selectors: Sequence[str]) -> list[tuple[str, str]]:
+    """What is asked in any case: together it costs one wait and not seven."""
+    texts = [domain, *(f"{selector}._domainkey.{domain}" for selector in selectors)]
+    texts += [f"{label}.{domain}" for label in ("_dmarc", "_mta-sts", "_smtp._tls")]
+    return [(domain, "MX"), *((name, "TXT") for name in texts)]
 
 
 async def of_exchanges(inquiry: Inquiry, domain: str) -> list[Verdict]:

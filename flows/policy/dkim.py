@@ -11,7 +11,7 @@ from typing import Final
 from flows.policy.verdict import Truth, Verdict
 
 TAG_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-WHITE_SPACE: Final = re.compile(r"[ \t\r\n]+")
+WHITE_SPACE: Final = dict.fromkeys(map(ord, " \t\r\n"))
 ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
 RSA_OID: Final = bytes.fromhex("06092a864886f70d010101")
 MIN_RSA_BITS: Final = 2048
@@ -90,7 +90,7 @@ def tag_list(text: str) -> dict[str, str]:
 def decoded(text: str) -> bytes:
     """Key bytes of a p= tag, white space inside allowed."""
     try:
-        return base64.b64decode(WHITE_SPACE.sub("", text), validate=True)
+        return base64.b64decode(text.translate(WHITE_SPACE), validate=True)
     except (binascii.Error, ValueError):
         raise DkimSyntax("p= is not base64") from None
 

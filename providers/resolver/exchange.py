@@ -13,7 +13,7 @@ from providers.resolver.nouns import Question
 from providers.resolver.streaming import stream
 
 AT_ONCE: Final = 500  # questions under way in all; each may need a socket
-OURS: Final = 200  # at one server of ours: a usual socket's buffer holds some 270, and what does not fit is lost
+OURS: Final = 100  # at one server of ours: a usual socket's buffer holds some 160, and what does not fit is lost
 POLITE: Final = 16  # at one server that is not ours
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from datetime import UTC, datetime
 from time import monotonic
 
 from providers.resolver.asking import MAX_ADDRESSES, Asker
 from providers.resolver.exchange import Exchange
+from providers.resolver.lane import Waiter
 from providers.resolver.naming import is_under, question, rtype_of
 from providers.resolver.nouns import Answer, Outcome, Question
-from providers.resolver.reading import Reply, behind, unheard
+from providers.resolver.reading import Reply, behind, judged, unheard
+
+Known = asyncio.Future[Reply]
 
 SECOND_OPINIONS = 2  # servers that a routine question goes on to when one cannot say
 
@@ -23,7 +27,7 @@ class Inquiry(Asker):
         self.most = most
         self.asked = 0
         self._until = monotonic() + seconds
-        self._known: dict[tuple[bytes, tuple[str, ...]], asyncio.Future[Reply]] = {}
+        self._known: dict[tuple[bytes, tuple[str, ...]], Known] = {}
         self._silences: Counter[str] = Counter()
         self._zones: dict[str, tuple[str, ...]] = {}
 
@@ -79,26 +83,65 @@ class Inquiry(Asker):
             return self._learn(asked, servers)
         return known if known.done() else asyncio.shield(known)  # who gives up waiting disturbs nobody else
 
-    async def _learn(self, asked: Question, servers: tuple[str, ...]) -> Reply:
-        key = asked.wire, servers
-        known = self._known[key] = asyncio.get_running_loop().create_future()
+    async def learn_all(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Ask for these names and types at once, each as if it were asked for alone, to have the answers at hand.
+
+        What the budget does not reach is not asked, and says so when it is asked for.
+        """
+        server, asked_at, under_way = self._servers[0], datetime.now(UTC), list[tuple[Question, Known, Waiter]]()
+        for name, rtype in wanted:
+            asked = question(name, rtype_of(rtype))
+            if asked is None or (asked.wire, self._servers) in self._known or self.is_spent:
+                continue
+            self.asked += 1
+            known = self._known[asked.wire, self._servers] = asyncio.get_running_loop().create_future()
+            under_way.append((asked, known, self._exchange.ask(asked, server)))
         try:
-            reply = await self._settle(asked, servers)
-        except BaseException:
+            replies = [judged(asked, await waiter, server, asked_at) for asked, _, waiter in under_way]
+            await asyncio.gather(*[
+                self._settle_late(asked, known, reply)
+                for (asked, known, _), reply in zip(under_way, replies, strict=True) if not _settled(known, reply)
+            ])  # fmt: skip
+        finally:
+            for asked, known, _ in under_way:
+                self._give_up(asked, self._servers, known)
+
+    async def _settle_late(self, asked: Question, known: Known, first: Reply) -> None:
+        known.set_result(await self._go_on(asked, self._servers, first))
+
+    async def _learn(self, asked: Question, servers: tuple[str, ...]) -> Reply:
+        known = self._known[asked.wire, servers] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._ask_once(asked, servers[0])
+            if not _settled(known, reply):
+                reply = await self._go_on(asked, servers, reply)
+                known.set_result(reply)
+            return reply
+        finally:
+            self._give_up(asked, servers, known)
+
+    def _give_up(self, asked: Question, servers: tuple[str, ...], known: Known) -> None:
+        """Forget what was not learnt, because whoever asked was cancelled."""
+        if not known.done():
             known.cancel()
-            del self._known[key]
-            raise
-        known.set_result(reply)
-        return reply
+            del self._known[asked.wire, servers]
 
     async def _ask_once(self, asked: Question, server: str) -> Reply:
-        if self._silences[server] >= self._tries:
+        if self._silences.get(server, 0) >= self._tries:
             return Reply(unheard(Outcome.TIMEOUT, server, "MUTE"))
         if self.is_spent:
             return Reply(unheard(Outcome.BUDGET, server, "BUDGET"))
         self.asked += 1
-        reply = await super()._ask_once(asked, server)
+        asked_at = datetime.now(UTC)
+        reply = judged(asked, await self._exchange.ask(asked, server), server, asked_at)
         # A silent authority is not waited for again in this inquiry; a resolver may be silent over one name alone.
         if not asked.is_recursive and reply.answer.outcome is Outcome.TIMEOUT:
             self._silences[server] += 1
         return reply
+
+
+def _settled(known: Known, reply: Reply) -> bool:
+    """Whether the reply settles the question; then it is known."""
+    if reply.answer.outcome.settled:
+        known.set_result(reply)
+    return known.done()

@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,14 +50,17 @@ class ByLibraryOnce:
     def __init__(self, of: ByLibrary) -> None:
         self.of, self.known, self.asked = of, dict[tuple[str, str], Answer](), 0
 
+    async def learn_all(self, wanted: Iterable[tuple[str, str]]) -> None:
+        await asyncio.gather(*(self.ask(*one) for one in wanted))
+
     async def ask(self, name: str, rtype: str) -> Answer:
         key = name.lower().rstrip("."), rtype
         if key not in self.known:
             self.asked += 1
-            self.known[key] = await self.asked(*key)
+            self.known[key] = await self.heard(*key)
         return self.known[key]
 
-    async def asked(self, name: str, rtype: str) -> Answer:
+    async def heard(self, name: str, rtype: str) -> Answer:
         now = datetime.now(UTC)
         try:
             found = await self.of.resolver.resolve(f"{name}.", rtype, raise_on_no_answer=False)

@@ -11,7 +11,7 @@ import pytest
 
 from providers.resolver import Inquiry, Outcome, Resolver
 from providers.resolver.exchange import POLITE
-from tests.support.nameserver import NameServer, serving
+from tests.support.nameserver import Fault, NameServer, serving
 
 RECORDS = """
     . 60 SOA a.root.example. hostmaster.example. 1 60 60 60 60
@@ -68,6 +68,40 @@ async def test_the_budget_is_never_exceeded_and_its_end_is_no_absence() -> None:
     assert len(server.asked) == inquiry.asked == 7
     assert [answer.outcome for answer in answers].count(Outcome.BUDGET) == 23
     assert not Outcome.BUDGET.settled
+
+
+async def test_what_was_learnt_together_is_not_asked_again_and_is_as_if_asked_alone() -> None:
+    wanted = [("mail.acme.example", "A"), ("MAIL.acme.example.", "A"), ("a..b", "A"), ("acme.example", "TXT")]
+    wanted += [("away.acme.example", "TXT"), ("ns1.acme.example", "A"), ("ns2.acme.example", "A")]
+    faults: dict[str, Fault] = {"ns1.acme.example.": "servfail", "ns2.acme.example.": "silent_once"}
+    async with asking(timeout_seconds=1, recursive=NameServer(RECORDS, faults=faults)) as (inquiry, server):
+        await inquiry.learn_all(wanted)
+        asked = len(server.asked)
+        answers = [await inquiry.ask(*one) for one in wanted]
+        assert len(server.asked) == asked
+    assert asked == inquiry.asked == 6  # the lost one twice
+    assert [answer.outcome for answer in answers] == [
+        Outcome.FOUND, Outcome.FOUND, Outcome.BROKEN, Outcome.FOUND, Outcome.FOUND, Outcome.SERVFAIL, Outcome.FOUND,
+    ]  # fmt: skip
+
+
+async def test_what_is_learnt_together_keeps_to_the_budget() -> None:
+    async with asking(most=3) as (inquiry, server):
+        await inquiry.learn_all([(f"n{number}.acme.example", "A") for number in range(9)])
+        answers = [await inquiry.ask(f"n{number}.acme.example", "A") for number in range(9)]
+    assert len(server.asked) == inquiry.asked == 3
+    assert [answer.outcome for answer in answers] == [Outcome.ABSENT] * 3 + [Outcome.BUDGET] * 6
+
+
+async def test_who_stops_learning_leaves_nothing_that_others_wait_for() -> None:
+    slow = Slow()
+    async with asking(timeout_seconds=1, tries=1, recursive=slow) as (inquiry, _), asyncio.timeout(8):
+        learning = asyncio.create_task(inquiry.learn_all([("acme.example", "A"), ("mail.acme.example", "A")]))
+        while not slow.asked:  # noqa: ASYNC110  a moment
+            await asyncio.sleep(0.01)
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
+        assert (await inquiry.ask("mail.acme.example", "A")).outcome is Outcome.TIMEOUT
 
 
 async def test_repeated_questions_count_too() -> None:

@@ -1,8 +1,10 @@
 """check_host() of RFC 7208: evaluated over a one-method look-up, never guessed from the text."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
@@ -24,7 +26,7 @@ MAX_VOIDS: Final = 2
 MAX_EXCHANGES: Final = 10
 MAX_PTR_NAMES: Final = 10
 MAX_PROBLEM: Final = 200  # characters of a text that somebody else wrote
-MAX_LABEL: Final = 63
+LABELS: Final = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})*")
 MAX_NAME: Final = 253
 
 
@@ -305,6 +307,7 @@ async def explanation(walk: Walk, found: Found) -> str:
         return ""
 
 
+@lru_cache(maxsize=1024)  # the same hosts are named by many domains
 def address_of(text: str) -> Address | None:
     """An address as DNS spells it, None for anything else."""
     try:
@@ -316,5 +319,4 @@ def address_of(text: str) -> Address | None:
 def is_askable(name: str) -> bool:
     """Whether a DNS question can carry the name: ASCII, no empty or overlong label, 253 characters in all."""
     name = name.removesuffix(".")
-    labels = name.split(".")
-    return len(name) <= MAX_NAME and name.isascii() and all(0 < len(label) <= MAX_LABEL for label in labels)
+    return len(name) <= MAX_NAME and name.isascii() and LABELS.fullmatch(name) is not None
