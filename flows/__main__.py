@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.contents import DOORS
-from flows.commands.on_demand import OnDemand
-from flows.commands.surroundings import prepare_environment
+from flows.commands.environment import prepare_environment
+from flows.commands.lazy import LazyGroup
+from flows.commands.registry import COMMANDS
 
 prepare_environment()  # before anything imports Prefect
 
@@ -16,10 +16,10 @@ EXIT_CODES = (
 )
 
 
-class Commands(OnDemand):
-    """All that contents.py lists."""
+class Commands(LazyGroup):
+    """All that registry.py lists."""
 
-    doors = DOORS
+    entries = COMMANDS
 
 
 app = typer.Typer(

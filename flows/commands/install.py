@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import typer
 
+from flows.commands.environment import SERVER_ENVIRONMENT
 from flows.commands.migrate import guarded
 from flows.commands.permission import changes
-from flows.commands.surroundings import SERVER_ENVIRONMENT
 from flows.commands.terminal import Exit, out, run, stop
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from flows.__main__ import app
-from flows.commands.contents import DOORS
+from flows.commands.registry import COMMANDS
 from tests.support.product import Product
 
 ROOT = Path(__file__).parents[2]
@@ -46,21 +46,21 @@ def alone(program: str, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_every_door_opens_on_a_command_with_the_words_of_the_list(name: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_entry_is_a_command_with_the_words_of_the_list(name: str) -> None:
     command = typer.main.get_group(app).commands[name]
-    assert (command.name, str(command.help).partition("\n\n")[0]) == (name, DOORS[name][1])
+    assert (command.name, str(command.help).partition("\n\n")[0]) == (name, COMMANDS[name][1])
 
 
-def test_the_list_of_help_opens_no_door() -> None:
+def test_the_list_of_help_imports_no_command() -> None:
     said = alone(RUN_EACH, "--help")
     imported = {line for line in said.splitlines() if line.startswith("flows.commands.")}
-    assert imported == {"flows.commands.contents", "flows.commands.on_demand", "flows.commands.surroundings"}
-    assert all(f" {name} " in said for name in DOORS)
+    assert imported == {"flows.commands.registry", "flows.commands.lazy", "flows.commands.environment"}
+    assert all(f" {name} " in said for name in COMMANDS)
 
 
 def test_a_command_that_needs_no_prefect_does_not_bring_it() -> None:
-    assert json.loads(alone(TAKE_EACH, *sorted(DOORS.keys() - WITH_PREFECT))) == []
+    assert json.loads(alone(TAKE_EACH, *sorted(COMMANDS.keys() - WITH_PREFECT))) == []
     assert json.loads(alone(TAKE_EACH, "onboard")) == ["onboard"]  # else this finds nothing
 
 

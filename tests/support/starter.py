@@ -17,8 +17,8 @@ import threading
 from importlib import import_module
 from typing import Any, BinaryIO, cast
 
-from flows.commands.contents import DOORS
-from flows.commands.surroundings import prepare_environment
+from flows.commands.environment import prepare_environment
+from flows.commands.registry import COMMANDS
 
 
 class Starter(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -77,7 +77,7 @@ def become(wish: dict[str, Any], given: BinaryIO, out: BinaryIO, err: BinaryIO) 
 def import_all() -> None:
     """What the commands would import. Not flows.__main__: each command is to run it anew."""
     prepare_environment()
-    for where, _ in DOORS.values():
+    for where, _ in COMMANDS.values():
         import_module(where.partition(":")[0])
     import_module("flows.onboard")
 

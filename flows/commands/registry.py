@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from flows.commands.on_demand import Door
+from flows.commands.lazy import Entry
 
-DOORS: Mapping[str, Door] = {
+COMMANDS: Mapping[str, Entry] = {
     "doctor": (
         "flows.commands.doctor:doctor",
         "Look at settings, databases, resolver, provider and Prefect. Exit 0 only when nothing fails.",
