@@ -5,11 +5,13 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -42,17 +44,27 @@ SWEEP = "flows.recover:resume_waiting"
 
 async def serve_all(host: str, port: int) -> None:
     """Until interrupted: server, schema, deployments, runner."""
-    async with prefect_server(host, port):
-        await migrated()
-        await drop_late_runs()
-        runner = Runner(name="penguin", pause_on_shutdown=False)
-        for deployment in await deployments():
-            await runner.aadd_deployment(deployment)
-        for line in await automations.install():
-            print(line, flush=True)  # noqa: T201  the terminal is this command's output
-        print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201
-        async with working():
-            await run_until_stopped(runner)
+    with TemporaryDirectory(prefix="penguin-runner-") as own:
+        async with prefect_server(host, port):
+            await migrated()
+            await drop_late_runs()
+            runner = runner_in(own)
+            for deployment in await deployments():
+                await runner.aadd_deployment(deployment)
+            for line in await automations.install():
+                print(line, flush=True)  # noqa: T201  the terminal is this command's output
+            print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201
+            async with working():
+                await run_until_stopped(runner)
+
+
+def runner_in(own: str) -> Runner:
+    """A runner that keeps its files in `own`: Prefect's folder has one name for all users of a machine."""
+    before, tempfile.tempdir = tempfile.tempdir, own
+    try:
+        return Runner(name="penguin", pause_on_shutdown=False)
+    finally:
+        tempfile.tempdir = before
 
 
 @asynccontextmanager

@@ -66,6 +66,15 @@ RULES: Final = (
     ),
     Rule("blacklist_checks", "core", "blacklist_checks", "r.ended_at < %(before)s"),
     Rule("infrastructure_events", "core", "infrastructure_events", "r.created_at < %(before)s"),
+    # A server's newest order says what came of it; the newest certificate of the same names makes the next a renewal.
+    Rule(
+        "acme_orders",
+        "core",
+        "acme_orders",
+        "r.ended_at < %(before)s AND EXISTS (SELECT FROM acme_orders l WHERE l.tenant_id = r.tenant_id"
+        " AND l.vps_instance_id = r.vps_instance_id AND l.id > r.id) AND (r.state <> 'issued' OR EXISTS (SELECT FROM"
+        " acme_orders l WHERE l.directory = r.directory AND l.names = r.names AND l.state = 'issued' AND l.id > r.id))",
+    ),
     Rule("reputation_history", "core", "reputation_history", "r.computed_at < %(before)s"),
 )
 

@@ -12,7 +12,7 @@ from flows.commands.permission import changes
 from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.resources import resources
-from sql import jobs
+from sql import alerts, jobs
 from sql.session import as_orchestrator
 
 app = typer.Typer(no_args_is_help=True, help="The job queue: what waits, what died and why, and this machine's worker.")
@@ -148,6 +148,13 @@ def resume(queue: QueueName) -> None:
 async def _open(queue: str, *, is_open: bool) -> None:
     async with resources() as r, as_orchestrator(r.analytics) as conn:
         known = await (jobs.resume if is_open else jobs.pause)(conn, queue)
+        if known and is_open:
+            await alerts.resolve(conn, f"queue-paused:{queue}", actor())
+        elif known:
+            await alerts.raise_alert(
+                conn, dedupe_key=f"queue-paused:{queue}", category="queue", title=f"queue {queue} is paused",
+                message=f"by {actor()}; python -m flows jobs resume {queue} lets it go on", severity="info",
+            )  # fmt: skip
     if not known:
         stop(Exit.USAGE, f"no queue {queue!r}: python -m flows jobs list")
     out.print(f"{queue}: {'resumed' if is_open else 'paused'} by {actor()}", markup=False)

@@ -8,6 +8,7 @@ from flows.acting import actor
 from flows.commands.permission import changes
 from flows.commands.terminal import Exit, out, run, show_table, stop
 from flows.resources import resources
+from providers.errors import NotFound
 from sql import provider_orders, vps_instances
 from sql.session import as_orchestrator
 
@@ -63,7 +64,10 @@ async def _decide(token: str, decision: str, server: str | None, confirm: str | 
         if server and order.kind == "address":
             stop(Exit.USAGE, f"{token} is the order of an address: one that shows is taken by itself")
         if server:
-            await r.vps.get_server(server)  # NotFound: it is not in our account
+            try:
+                await r.vps.get_server(server)
+            except NotFound:
+                stop(Exit.USAGE, f"no server {server} in our account: the panel shows the ids there are")
         async with as_orchestrator(r.pool) as conn:
             settled = await provider_orders.decide(
                 conn,

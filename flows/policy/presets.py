@@ -83,7 +83,7 @@ BLOCKLISTS: Final = Preset(
 RETENTION: Final = Preset(
     "retention",
     "standard",
-    1,
+    2,
     {  # days, by the name of a rule in sql/retention.py
         "email_opens": 90,
         "email_clicks": 90,
@@ -101,6 +101,7 @@ RETENTION: Final = Preset(
         "blacklist_checks": 730,
         "infrastructure_events": 730,
         "reputation_history": 730,
+        "acme_orders": 365,  # the authorities' limits look back a week at most
     },
 )
 

@@ -182,7 +182,7 @@ def test_an_operator_adopts_the_server_whose_label_was_lost(product: Product) ->
     assert line.split("\t")[:3] == [order["token"], "server", "needs_operator"]
     decide = ("orders", "decide", order["token"], "adopt")
     one_sentence(flows(*decide), Exit.USAGE, "adopt needs --server")
-    one_sentence(flows(*decide, "--server", "999999"), Exit.UNAVAILABLE, "get_instance")
+    one_sentence(flows(*decide, "--server", "999999"), Exit.USAGE, "no server 999999 in our account")
     assert product.order_of(customer)["state"] == "needs_operator"
     assert flows(*decide, "--server", str(server["serviceid"])).exit_code == Exit.OK
     assert flows("retry", str(order["run_id"]), "--yes").exit_code == Exit.WAITING

@@ -68,8 +68,13 @@ def test_a_queue_is_paused_until_it_is_resumed(product: Product) -> None:
     assert flows("jobs", "pause", "analytics").exit_code == 0
     assert product.rows("SELECT is_active FROM job_queues WHERE name = 'analytics'") == [{"is_active": False}]
     assert "paused" in flows("jobs", "list").stdout
+    (told,) = product.rows("SELECT title, message, is_resolved FROM system_notifications")
+    assert (told["title"], told["is_resolved"]) == ("queue analytics is paused", False)
+    assert told["message"].startswith("by bootstrap:")
     assert flows("jobs", "resume", "analytics").exit_code == 0
     assert product.rows("SELECT is_active FROM job_queues WHERE name = 'analytics'") == [{"is_active": True}]
+    (told,) = product.rows("SELECT is_resolved, resolved_by FROM system_notifications")
+    assert (told["is_resolved"], told["resolved_by"].partition(":")[0]) == (True, "bootstrap")
     assert flows("jobs", "pause", "nothing").exit_code == Exit.USAGE
 
 

@@ -1,5 +1,6 @@
 """Single-machine mode serves exactly what prefect.yaml declares; automations are installed once."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ async def test_everything_but_the_sweep_may_go_more_slowly(monkeypatch) -> None:
     slow = await intervals(monkeypatch, SCHEDULES_SLOWER="60")
     sweep = {entry for entry in usual if entry[0] == "resume_waiting"}
     assert slow == sweep | {(name, interval * 60) for name, interval in usual - sweep}
+
+
+def test_a_runner_keeps_its_files_apart_from_those_of_other_users(tmp_path: Path) -> None:
+    (shared := tmp_path / "shared").mkdir()
+    (shared / "runner_storage").write_text("somebody else's")
+    usual = tempfile.gettempdir()
+    tempfile.tempdir = str(shared)
+    try:
+        runner = serving.runner_in(str(tmp_path / "own"))
+        assert tempfile.gettempdir() == str(shared)
+    finally:
+        tempfile.tempdir = usual
+    kept_in: Path = vars(runner)["_tmp_dir"]
+    assert kept_in.is_relative_to(tmp_path / "own")
 
 
 def test_no_deployment_limits_its_own_concurrency_or_retries() -> None:

@@ -98,3 +98,21 @@ async def test_the_last_check_of_a_record_and_the_last_passing_proof_stay(pool, 
 @pytest.mark.parametrize("rule", retention.RULES, ids=lambda rule: rule.name)
 async def test_every_rule_is_a_statement_that_runs(pool, rule) -> None:
     assert await purged(pool, rule.target, **{rule.name: 30}) == {rule.name: 0}
+
+
+async def test_an_order_at_an_authority_goes_when_a_newer_one_says_the_same(pool, database) -> None:
+    add_tenant(database)
+    run(database, "INSERT INTO vps_instances (tenant_id, instance_id, status) VALUES (1, 'x', 'requested')")
+    run(
+        database,
+        """
+        INSERT INTO acme_orders (tenant_id, vps_instance_id, directory, names, zones, renews, state,
+                                 created_at, ended_at)
+        SELECT 1, 1, 'd', ARRAY[name], '{}', false, state, now() - interval '400 days', now() - days * interval '1 day'
+          FROM (VALUES (1, 'a', 'issued', 400), (2, 'b', 'issued', 400), (3, 'a', 'failed', 400),
+                       (4, 'a', 'issued', 400), (5, 'a', 'failed', 10), (6, 'a', 'failed', 400)
+               ) o(n, name, state, days) ORDER BY n
+        """,
+    )
+    assert await purged(pool, "core", acme_orders=365) == {"acme_orders": 2}
+    assert run(database, "SELECT id FROM acme_orders ORDER BY id") == [(2,), (4,), (5,), (6,)]
