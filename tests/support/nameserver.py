@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import dns.flags
@@ -119,15 +120,21 @@ class NameServer:
         return [rrset for rrset in self.rrsets() if rrset.name == name and rrset.rdtype == rtype]
 
     def rrsets(self) -> Iterable[dns.rrset.RRset]:
-        sets: dict[tuple[str, str], dns.rrset.RRset] = {}
-        for line in filter(None, map(str.strip, self.records.splitlines())):
-            name, ttl, rtype, content = line.split(maxsplit=3)
-            rrset = dns.rrset.from_text(name, int(ttl), "IN", rtype, content)
-            sets.setdefault((name, rtype), rrset).update(rrset)
-        return sets.values()
+        return parsed(self.records)
 
     def asked_for(self, name: str) -> list[tuple[str, str]]:
         return [(asked.rtype, asked.transport) for asked in self.asked if asked.name == name]
+
+
+@lru_cache(maxsize=64)
+def parsed(records: str) -> tuple[dns.rrset.RRset, ...]:
+    """Once for each text: a record of 64 KB takes longer to read than a question has time."""
+    sets: dict[tuple[str, str], dns.rrset.RRset] = {}
+    for line in filter(None, map(str.strip, records.splitlines())):
+        name, ttl, rtype, content = line.split(maxsplit=3)
+        rrset = dns.rrset.from_text(name, int(ttl), "IN", rtype, content)
+        sets.setdefault((name, rtype), rrset).update(rrset)
+    return tuple(sets.values())
 
 
 def forged(query: dns.message.Message, fault: str | None) -> bytes | None:
