@@ -25,6 +25,7 @@ from flows.policy.dkim_life import Act, Due
 from flows.policy.lifecycle import DkimKeyStatus, allowed_from
 from flows.policy.records import Change, DkimRecord, ExpectedRecord, dated_key, expected_records, renewed
 from flows.policy.verdict import Truth
+from flows.policy.zone_lines import panel_name, quoted
 from flows.resources import Resources, direct_dsn, resources
 from providers.errors import ProviderError
 from providers.keys import new_dkim_ed25519, new_dkim_rsa
@@ -37,6 +38,7 @@ from sql.session import Contended, as_orchestrator, run_lock
 log = logging.getLogger(__name__)
 
 CHUNK = 200
+ASKED = "dkim_to_publish"
 MAKERS = {"rsa-sha256": new_dkim_rsa, "ed25519-sha256": new_dkim_ed25519}
 
 
@@ -130,8 +132,24 @@ async def publish(r: Resources, domain: Domain, key: KeyOfDomain) -> str | None:
         if not plan.changes and not await stands(r, record):
             return None
     elif not await stands(r, record):
+        await ask_tenant(r, domain, key, record)
         return None
     return await moved(r, domain, key, DkimKeyStatus.PUBLISHED)
+
+
+async def ask_tenant(r: Resources, domain: Domain, key: KeyOfDomain, record: ExpectedRecord) -> None:
+    """Once for each key: a line of the trail, from which a notice and a mail say what to enter."""
+    async with as_orchestrator(r.pool) as conn:
+        told = await infrastructure_events.list_events(
+            conn, domain.tenant_id, subject_type="dkim_key", subject_id=subject(domain, key)
+        )
+        if any(event.event == ASKED for event in told):
+            return
+        enter = panel_name(record.name, domain.domain_name)
+        await infrastructure_events.record_event(
+            conn, tenant_id=domain.tenant_id, subject_type="dkim_key", subject_id=subject(domain, key), event=ASKED,
+            actor=actor(), details={"domain": domain.domain_name, "enter": enter, "value": quoted(record.values[0])},
+        )  # fmt: skip
 
 
 async def verify(r: Resources, domain: Domain, key: KeyOfDomain) -> str | None:

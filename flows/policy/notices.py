@@ -68,6 +68,13 @@ TEMPLATES: Final[Mapping[str, Words]] = {
             "If it was taken out on purpose, tell us: we put it back as it was, and leave the zone to you.",
         ),
     ),
+    "dkim_to_publish": Words(
+        "A new DKIM key of $domain waits for you to publish it",
+        (
+            "Enter a TXT record named $enter with the value $value",
+            "Until it is seen everywhere, mail of $tenant is signed with the old key of $domain: leave it in place.",
+        ),
+    ),
     "dns_wrong": Words(
         "$title",
         (
@@ -88,6 +95,7 @@ TOLD: Final[Mapping[str, str]] = {
     "release_planned": "release_planned",
     "submission_restored": "submission_restored",
     "dns_repaired": "dns_repaired",
+    "dkim_to_publish": "dkim_to_publish",
 }
 """Event of `infrastructure_events` to template: a notice and a mail to the owners and admins of its tenant."""
 

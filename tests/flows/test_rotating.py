@@ -112,6 +112,9 @@ async def test_from_the_making_of_a_key_to_the_end_of_the_old_one(tenant: Produc
     assert expected(tenant)[f"dkim-ed:{OLD}"] == "required"
 
     assert await tended(tenant, force=True) == []  # not published yet, and no second successor
+    (asked,) = tenant.rows("SELECT details FROM infrastructure_events WHERE event = 'dkim_to_publish'")
+    assert (asked["details"]["domain"], asked["details"]["enter"]) == (DOMAIN, f"{new}._domainkey")
+    assert asked["details"]["value"].startswith('"v=DKIM1; k=ed25519; p=')
     assert published_by_tenant(tenant, dns) == new
     assert await tended(tenant) == [f"{DOMAIN}: {new} is published", f"{DOMAIN}: {new} is verified"]
     assert await tended(tenant) == []  # somebody may still hold its absence
@@ -130,7 +133,8 @@ async def test_from_the_making_of_a_key_to_the_end_of_the_old_one(tenant: Produc
     assert await tended(tenant) == [f"{DOMAIN}: {OLD} is deleted"]
     events = tenant.rows("SELECT event FROM infrastructure_events WHERE subject_type = 'dkim_key' ORDER BY id")
     assert [event["event"] for event in events] == [
-        "dkim_published", "dkim_verified", "dkim_retiring", "dkim_active", "dkim_revoked", "dkim_deleted",
+        "dkim_to_publish", "dkim_published", "dkim_verified", "dkim_retiring", "dkim_active", "dkim_revoked",
+        "dkim_deleted",
     ]  # fmt: skip
 
 

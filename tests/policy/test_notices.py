@@ -11,6 +11,7 @@ FIELDS = {
     "tenant": "Acme", "expires_at": "2026-11-30", "past_due_since": "2026-11-30", "release_planned_for": "2026-12-24",
     "severity": "high", "title": "A server is gone", "since": "2026-11-22",
     "domain": "acme.example", "names": "_dmarc.acme.example TXT", "cure": "enter only _dmarc",
+    "enter": "pm202611e._domainkey", "value": '"v=DKIM1; k=ed25519; p=AAAA"',
 }  # fmt: skip
 
 
