@@ -42,6 +42,8 @@ class Product:
             "PENGUINMAILS_DATABASE__EMBEDDED_DIR": str(self.folder / "postgres"),
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": API,
+            # Nobody else signs in a world, and each of Prefect's clients reads its authorities anew.
+            "PREFECT_API_SSL_CERT_FILE": world.info["ca_file"],
             "PYTHONUNBUFFERED": "1",
             # Prefect keeps /tmp/runner_storage, which belongs to whoever came first, and leaves folders in it.
             "TMPDIR": str(self.folder / "tmp"),

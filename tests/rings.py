@@ -25,7 +25,7 @@ TOGETHER = {
 }
 WORLDS = ("sandbox", "acceptance")  # rings that raise worlds: an ordinary user runs them in a room
 OUTSIDE = "tests/sandbox/test_room.py"  # what looks at a room from outside
-LONGEST_FIRST = ("troubles", "flows-1", "flows-2", "further", "accept", "test_host_convergence")
+LONGEST_FIRST = ("further", "troubles", "accept", "flows-1", "flows-2", "test_host_convergence", "sandbox", "sql")
 
 
 @dataclass(frozen=True, slots=True)
