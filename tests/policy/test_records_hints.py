@@ -14,7 +14,6 @@ from flows.policy.records import (
     Observations,
     ObservedAnswer,
     Stray,
-    delegation_hint,
     expected_records,
     hint,
     judge,
@@ -165,21 +164,6 @@ def test_a_cache_that_hides_an_undone_change_is_named():
     found = hint(RECORDS["dmarc"], seen(recursive=(said(*right("dmarc")),)))
     assert found is not None
     assert (found.code, "240 s" in found.advice) == ("undone", True)
-
-
-@pytest.mark.parametrize(
-    ("parent", "child", "code"),
-    [
-        (("ns1.x.example.", "NS2.x.example"), ("ns2.x.example", "ns1.x.example"), None),
-        (("ns1.x.example",), ("ns9.x.example",), "delegation_differs"),
-        (("ns1.x.example",), None, "lame_delegation"),
-        (None, ("ns1.x.example",), None),
-        (None, None, None),
-    ],
-)
-def test_a_broken_delegation_is_the_registrars(parent, child, code):
-    found = delegation_hint("acme.example", parent, child)
-    assert (found.code if found else None) == code
 
 
 @given(st.text("AB/+", max_size=12), st.integers(0, 12), st.sampled_from("AB"))

@@ -2,7 +2,7 @@
 
 from flows.policy.dkim import DkimRecord
 from flows.policy.records.expected import dated_key, expected_records, required
-from flows.policy.records.hints import Hint, delegation_hint, hint, suspects
+from flows.policy.records.hints import Hint, hint, suspects
 from flows.policy.records.judging import judge, judge_dnssec
 from flows.policy.records.looks import Looked, is_settled, looked
 from flows.policy.records.nouns import (
@@ -41,7 +41,6 @@ __all__ = [
     "Stray",
     "as_json",
     "dated_key",
-    "delegation_hint",
     "entries",
     "expected_records",
     "hint",

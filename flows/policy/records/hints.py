@@ -123,17 +123,3 @@ def undone(expected: ExpectedRecord, observations: Observations) -> Hint | None:
             hides = f"for {answer.ttl_seconds} s" if answer.ttl_seconds is not None else "for a while"
             return Hint("undone", f"the change was undone at the panel; a cache hides it {hides}")
     return None
-
-
-def delegation_hint(
-    domain: str, parent_servers: Sequence[str] | None, child_servers: Sequence[str] | None
-) -> Hint | None:
-    """The registrar's word against the zone's own; None for either side means that nobody answered there."""
-    advice = f"the delegation of {domain} is broken: correct its name servers at the registrar"
-    if parent_servers is not None and child_servers is None:
-        return Hint("lame_delegation", advice)
-    if parent_servers is None or child_servers is None:
-        return None
-    if {same_form(name) for name in parent_servers} != {same_form(name) for name in child_servers}:
-        return Hint("delegation_differs", advice)
-    return None
