@@ -719,7 +719,7 @@ mkdir /srv/newer && cd /srv/newer
 apt-get -q download nftables && dpkg-deb -R nftables_*.deb tree && rm nftables_*.deb
 sed -i 's/^Version: .*/&+story1/' tree/DEBIAN/control
 echo '# as the distribution has it now' >>tree/etc/nftables.conf
-printf '#!/bin/sh\nsleep 5\n' >tree/DEBIAN/preinst && chmod 755 tree/DEBIAN/preinst
+printf '#!/bin/sh\nsleep 8\n' >tree/DEBIAN/preinst && chmod 755 tree/DEBIAN/preinst
 dpkg-deb -b tree nftables_story.deb && apt-ftparchive packages . >Packages
 echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
 echo 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };' >/etc/apt/apt.conf.d/99story
@@ -733,10 +733,10 @@ async def test_an_upgrade_that_asks_in_its_window_is_waited_for_and_a_hands_chan
     await spare.converge(spare.secured)
     spare.on_host(NEWER)
     spare.on_host("systemd-run --quiet --unit=window unattended-upgrade")
-    spare.on_host("until pgrep -f tmp.ci/preinst >/dev/null; do sleep 0.1; done")
+    spare.on_host("for i in $(seq 900); do ps -eo args | grep -q '[t]mp.ci/preinst' && break; sleep 0.1; done")
     changes = await spare.planned(spare.secured)
     assert [change.summary for change in changes] == [
-        "packages: install python3-systemd", "firewall: /etc/nftables.conf",
+        "packages: install nftables, python3-systemd", "firewall: /etc/nftables.conf",
     ], changes  # fmt: skip
     outcome = await spare.apply(changes)
     assert isinstance(outcome, Applied), outcome
