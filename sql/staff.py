@@ -14,8 +14,9 @@ from psycopg.errors import InvalidParameterValue, UndefinedObject, UndefinedTabl
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
+from sql import databases
 from sql.ids import tenant_pk
-from sql.session import as_orchestrator, open_pool
+from sql.session import Contended, as_orchestrator, open_pool
 
 EVERYTHING: Final = "*"
 STAFF_VERBS: Final = ("staff.change", "staff.*", EVERYTHING)
@@ -125,8 +126,13 @@ async def may(conn: AsyncConnection, tenant_id: int, email: str, verb: str) -> b
 
 
 async def standing_of(dsn: str, platform: UUID, email: str, verb: str) -> Standing:
-    """Whether somebody on the staff of `platform` may do this; also of a database that is empty still."""
-    pool = await open_pool(dsn, part="staff", max_size=1)
+    """Whether somebody on the staff of `platform` may do this; also of a database that is empty still, or gone."""
+    try:
+        pool = await open_pool(dsn, part="staff", max_size=1)
+    except Contended:
+        if await databases.exists(dsn, databases.name_in(dsn)):
+            raise
+        return "no schema"  # whoever restores it has nobody to ask
     try:
         async with pool, as_orchestrator(pool) as conn:
             return await _standing(conn, platform, email, verb)

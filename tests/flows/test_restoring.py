@@ -1,6 +1,8 @@
 """A dump is a backup once a restore has shown it; a database that lives is never overwritten."""
 
+import asyncio
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -152,6 +154,24 @@ async def test_a_database_that_is_there_steps_aside_only_when_its_name_is_said_t
         await databases.drop(installation.dsn, aside)
     finally:
         await databases.drop(installation.dsn, live)
+
+
+def test_a_database_that_is_gone_is_restored_by_whoever_is_there_though_there_was_a_staff(
+    installation: Installation,
+) -> None:
+    asyncio.run(backed_up())
+    name = f"{databases.name_in(installation.dsn)}_gone"
+    installation.configure(
+        DATABASE__CORE_DSN=databases.renamed(installation.dsn, name), STAFF__PLATFORM_TENANT=str(uuid4())
+    )
+    try:
+        ran = CliRunner().invoke(app, ["restore", name])
+        assert ran.exit_code == 0, ran.output
+        assert f"stands as {name}" in ran.output
+        asked_again = CliRunner().invoke(app, ["restore", name])
+        assert "is no tenant" in asked_again.stderr  # it is there again, and with it whoever must be asked
+    finally:
+        asyncio.run(databases.drop(installation.dsn, name))
 
 
 async def test_a_restore_that_fails_leaves_no_half_of_a_database(installation: Installation) -> None:
