@@ -37,6 +37,7 @@ SWEEP_SECONDS = 100.0  # the next one comes within two minutes
 NOTHING_KNOWN_SECONDS = 86400
 APART = timedelta(seconds=10)
 ACTOR = "verify_due_domains"
+FOR_STAFF = (Notice.NOBODY_ANSWERS, Notice.ANSWERED_AGAIN)
 LOUDNESS: Mapping[Notice, Literal["low", "medium", "high"]] = {
     Notice.FIRST_FAIL: "medium", Notice.FAILED: "high", Notice.NOBODY_ANSWERS: "medium",
 }  # fmt: skip
@@ -139,7 +140,7 @@ def checks_of(one: Seen) -> list[CheckOf]:
 async def note_notices(conn: Connection, one: Seen, run_id: UUID | None) -> None:
     """Steps of a status that somebody is told of."""
     for verdict, notice in one.outcome.notices:
-        who = "operator" if notice is Notice.NOBODY_ANSWERS else "tenant"
+        who = "operator" if notice in FOR_STAFF else "tenant"
         await infrastructure_events.record_event(
             conn, tenant_id=one.domain.tenant_id, subject_type="domain", subject_id=one.domain.domain_name,
             event=f"dns_{notice}", reason=verdict.reason, actor=ACTOR, flow_run_id=run_id,
@@ -154,15 +155,15 @@ async def tell(r: Resources, one: Seen) -> None:
         tenant = await tenants.get_tenant_by_id(conn, one.domain.tenant_id)
     async with as_orchestrator(r.analytics) as conn:
         for verdict, notice in one.outcome.notices:
-            key = f"dns:{name}:{verdict.subject}"
-            if notice is Notice.RECOVERED:
+            for_staff = notice in FOR_STAFF
+            key = f"dns:{name}:{verdict.subject}{':silent' if for_staff else ''}"
+            if notice not in LOUDNESS:
                 await alerts.resolve(conn, key, ACTOR)
                 continue
-            asks_staff = notice is Notice.NOBODY_ANSWERS
             await alerts.raise_alert(
-                conn, dedupe_key=f"{key}:silent" if asks_staff else key, category="dns", severity=LOUDNESS[notice],
+                conn, dedupe_key=key, category="dns", severity=LOUDNESS[notice],
                 title=f"{name}: {verdict.subject} {verdict.reason}", message=verdict.fix or verdict.reason,
-                tenant_id=tenant.tenant_id if tenant and not asks_staff else None,
+                tenant_id=tenant.tenant_id if tenant and not for_staff else None,
             )  # fmt: skip
 
 

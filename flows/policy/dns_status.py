@@ -31,6 +31,7 @@ class Notice(StrEnum):
     FAILED = "failed"  # tenant
     RECOVERED = "recovered"  # tenant
     NOBODY_ANSWERS = "nobody_answers"  # operator only
+    ANSWERED_AGAIN = "answered_again"  # operator only
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,18 @@ def after(
         flaps=tuple(flap for flap in state.flaps if at - flap < DAY),
         disagreeing_since=(state.disagreeing_since or at) if verdict.reason == "authorities_disagree" else None,
     )
-    match verdict.truth:
-        case Truth.UNKNOWN:
-            return after_unknown(state, verdict, rules)
-        case Truth.PASS:
-            return after_pass(conclude(state), at, rules)
-        case Truth.FAIL:
-            return after_fail(conclude(state), verdict, at, rules)
+    if verdict.truth is Truth.UNKNOWN:
+        return after_unknown(state, verdict, rules)
+    state, answered = conclude(state, rules)
+    passed = verdict.truth is Truth.PASS
+    state, notices = after_pass(state, at, rules) if passed else after_fail(state, verdict, at, rules)
+    return state, (*answered, *notices)
 
 
-def conclude(state: RecordState) -> RecordState:
-    """Something conclusive was seen: the trouble before it is over."""
-    return replace(state, unknowns=0, error="", conclusive=True)
+def conclude(state: RecordState, rules: Rules) -> tuple[RecordState, tuple[Notice, ...]]:
+    """Something conclusive was seen: the trouble before it is over, and who was told of it hears that too."""
+    notices = (Notice.ANSWERED_AGAIN,) if state.unknowns >= rules.unknowns_to_alert else ()
+    return replace(state, unknowns=0, error="", conclusive=True), notices
 
 
 def after_unknown(state: RecordState, verdict: Verdict, rules: Rules) -> tuple[RecordState, tuple[Notice, ...]]:
@@ -111,9 +112,10 @@ def after_unknown(state: RecordState, verdict: Verdict, rules: Rules) -> tuple[R
 
 def after_pass(state: RecordState, at: datetime, rules: Rules) -> tuple[RecordState, tuple[Notice, ...]]:
     """One pass verifies; a record that flapped needs more to come back from failed."""
+    was_told = state.fails > 0
     state = replace(state, passes=state.passes + 1, fails=0, failing_since=None)
     if state.status is RecordStatus.VERIFIED:
-        return state, ()
+        return state, (Notice.RECOVERED,) if was_told else ()
     if state.status is not RecordStatus.FAILED:
         return replace(state, status=RecordStatus.VERIFIED, since=at), ()
     flapped = len(state.flaps) >= rules.flaps_in_a_day

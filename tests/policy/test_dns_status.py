@@ -109,6 +109,34 @@ def test_ten_times_silence_tells_an_operator_once_and_changes_nothing():
     )
 
 
+def test_a_first_fail_that_was_nothing_is_taken_back():
+    state, said = told((BAD, HOUR), (GOOD, 2 * HOUR), (GOOD, 3 * HOUR), state=VERIFIED)
+    assert (state.status, said) == (RecordStatus.VERIFIED, [Notice.FIRST_FAIL, Notice.RECOVERED])
+
+
+@pytest.mark.parametrize("answer", [GOOD, BAD])
+def test_who_heard_of_the_silence_hears_of_its_end(answer: Verdict):
+    _, said = told(*((SILENT, HOUR * step) for step in range(12)), (answer, 13 * HOUR), state=VERIFIED)
+    assert [notice for notice in said if notice is not Notice.FIRST_FAIL] == [
+        Notice.NOBODY_ANSWERS, Notice.ANSWERED_AGAIN,
+    ]  # fmt: skip
+    _, said = told((SILENT, HOUR), (answer, 2 * HOUR), state=VERIFIED)
+    assert Notice.ANSWERED_AGAIN not in said  # of one silence nobody was told
+
+
+@given(st.lists(st.sampled_from([GOOD, BAD, SILENT]), max_size=40))
+def test_whatever_was_told_is_over_after_enough_good_looks(seen):
+    looks = [
+        *((one, HOUR * step) for step, one in enumerate(seen)),
+        *((GOOD, HOUR * (len(seen) + n)) for n in range(3)),
+    ]
+    _, said = told(*looks, state=VERIFIED)
+    bad = [notice for notice in said if notice in {Notice.FIRST_FAIL, Notice.FAILED, Notice.RECOVERED}]
+    silent = [notice for notice in said if notice in {Notice.NOBODY_ANSWERS, Notice.ANSWERED_AGAIN}]
+    assert not bad or bad[-1] is Notice.RECOVERED
+    assert not silent or silent[-1] is Notice.ANSWERED_AGAIN
+
+
 STEPS = st.lists(st.tuples(st.sampled_from([GOOD, BAD, SILENT]), st.integers(1, 180)), max_size=40)
 
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from sql.embedded import NotStarted, embedded_dsn, let_go
 from tests.support.postgres import fast_place
+from tests.support.scratch import scratch
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -28,7 +28,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="penguin-embedded-", dir=fast_place()))
+    made = scratch("embedded", fast_place())
     made.chmod(0o755)
     yield made
     let_go(made)

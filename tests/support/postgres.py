@@ -8,7 +8,6 @@ on the embedded one, a test that asks for `each_database` on both.
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 from sql import migrate
 from sql.embedded import embedded_dsn, let_go
 from sql.session import open_pool
+from tests.support.scratch import scratch
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=64MB"
@@ -58,7 +58,7 @@ def fast_place() -> str | None:
 @contextmanager
 def running_server(name: str, binaries: Path | None = None) -> Iterator[Server]:
     """A server of our own in a temporary folder; gone, with its folder, at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=f"penguin-{name}-", dir=fast_place()))
+    folder = scratch(name, fast_place())
     folder.chmod(0o755)  # as root the server runs as a user of its own
     try:
         yield Server(name, folder, embedded_dsn(folder, binaries=binaries, options=FAST))
