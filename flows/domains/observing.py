@@ -22,7 +22,7 @@ from flows.policy.records import (
 )
 from flows.policy.spf import SpfResult, check_host
 from flows.policy.verdict import Truth, Verdict
-from providers.resolver import Answer, Asker, Inquiry, Outcome, Resolver
+from providers.resolver import ENDLESS, Answer, Asker, Inquiry, Outcome, Resolver
 from sql.dns_checks import DnsCheck
 
 AT_ONCE = 8  # records of one domain looked at together
@@ -131,7 +131,8 @@ def observed(answer: Answer) -> ObservedAnswer:
     """A resolver's answer in the judge's words."""
     ttl_seconds = answer.negative_ttl_seconds if answer.ttl_seconds is None else answer.ttl_seconds
     who = answer.server_name or answer.server
-    return ObservedAnswer(answer.outcome.value, answer.values, ttl_seconds, who, answer.asked_at)
+    endless = answer.cname if answer.rcode == ENDLESS else ()
+    return ObservedAnswer(answer.outcome.value, answer.values, ttl_seconds, who, answer.asked_at, endless=endless)
 
 
 def check_of(record: ExpectedRecord, verdict: Verdict) -> DnsCheck:

@@ -2,7 +2,7 @@
 
 from providers.resolver.asking import Asker
 from providers.resolver.inquiry import Inquiry
-from providers.resolver.nouns import Answer, Authorities, Outcome
+from providers.resolver.nouns import ENDLESS, Answer, Authorities, Outcome
 from providers.resolver.resolver import Resolver
 
-__all__ = ["Answer", "Asker", "Authorities", "Inquiry", "Outcome", "Resolver"]
+__all__ = ["ENDLESS", "Answer", "Asker", "Authorities", "Inquiry", "Outcome", "Resolver"]

@@ -12,12 +12,13 @@ from typing import Final
 
 from providers.resolver.exchange import Exchange
 from providers.resolver.naming import parent, question, rtype_of
-from providers.resolver.nouns import CD, RD, Answer, Authorities, Outcome, Question
+from providers.resolver.nouns import CD, ENDLESS, RD, Answer, Authorities, Outcome, Question
 from providers.resolver.reading import Reply, behind, judged, unheard
 
 MAX_SERVERS: Final = 8  # polite bounds on one question, like the next
 MAX_ADDRESSES: Final = 2
 NS: Final = rtype_of("NS")
+CNAME: Final = rtype_of("CNAME")
 
 
 class Asker:
@@ -95,13 +96,22 @@ class Asker:
             at = asked.name
             reply = await self._ask_any(asked, self._servers)
             answer = reply.answer
-            if not answer.outcome.settled:
+            if not answer.outcome.settled and not await self._is_alias(at, answer):
                 return "", (), answer.outcome
             if answer.outcome is Outcome.FOUND and not answer.cname:
                 return at, answer.values, Outcome.FOUND
             # A negative answer names the zone: no need to climb label by label.
             at = reply.zone if reply.zone and reply.zone != at and not answer.cname else parent(at)
         return "", (), Outcome.BROKEN
+
+    async def _is_alias(self, name: str, answer: Answer) -> bool:
+        """Whether a name without an answer is an alias that leads nowhere: it heads no zone, but lies in one."""
+        if answer.rcode == ENDLESS:
+            return True
+        asked = question(name, CNAME)
+        if answer.outcome is not Outcome.SERVFAIL or asked is None:
+            return False
+        return (await self._ask_any(asked, self._servers)).answer.outcome is Outcome.FOUND
 
     async def _addresses(self, server_names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         names = server_names[:MAX_SERVERS]

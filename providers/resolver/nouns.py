@@ -12,6 +12,8 @@ ONE_QUESTION: Final = b"\x00\x01\x00\x00\x00\x00\x00\x01"  # and one additional 
 # No option, 1232 bytes of UDP payload (larger answers come over TCP instead of in fragments), no DNSSEC records wanted.
 EDNS: Final = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
+ENDLESS: Final = "CNAME-CHAIN"  # in the place of a response code: aliases that lead in a circle, or on for too long
+
 
 class Outcome(StrEnum):
     """What became of a question; `settled` ones may be believed."""

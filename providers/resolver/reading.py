@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from providers.resolver import wire
 from providers.resolver.naming import is_under
-from providers.resolver.nouns import Answer, Message, Outcome, Question, Record, Silence
+from providers.resolver.nouns import ENDLESS, Answer, Message, Outcome, Question, Record, Silence
 
 MAX_HOPS: Final = 8
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
@@ -35,7 +35,7 @@ def judged(question: Question, message: Message | Silence, server: str, asked_at
         return Reply(unheard(Outcome.BROKEN, server, "LAME", asked_at), delegated=_delegates(question, message))
     name, aliases, ttl, found = _chain(question, message.answer)
     if found is None:
-        return Reply(Answer(Outcome.BROKEN, (), None, server, asked_at, "CNAME-CHAIN", aliases[: MAX_HOPS + 1]))
+        return Reply(Answer(Outcome.BROKEN, (), None, server, asked_at, ENDLESS, aliases[: MAX_HOPS + 1]))
     if not found:
         return _absence(message, name, aliases, server, asked_at)
     values = tuple(sorted([record.value for record in found]))
@@ -83,7 +83,7 @@ def behind(aliases: tuple[str, ...], answer: Answer) -> Answer:
         return answer
     if len(chain) <= MAX_HOPS and len(set(chain)) == len(chain):
         return replace(answer, cname=chain)
-    return replace(answer, outcome=Outcome.BROKEN, values=(), cname=chain[: MAX_HOPS + 1], rcode="CNAME-CHAIN")
+    return replace(answer, outcome=Outcome.BROKEN, values=(), cname=chain[: MAX_HOPS + 1], rcode=ENDLESS)
 
 
 def unheard(outcome: Outcome, server: str, word: str, asked_at: datetime | None = None) -> Answer:

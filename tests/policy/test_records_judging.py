@@ -44,6 +44,25 @@ def said(*values: str, outcome: str = "", server: str = "192.0.2.53", ttl: int =
     return ObservedAnswer(outcome, values, ttl, server, AT, serial)  # type: ignore[arg-type]
 
 
+def circle(*hops: str) -> ObservedAnswer:
+    return replace(said(outcome="broken"), endless=hops)
+
+
+def test_aliases_without_an_end_are_a_fail_that_names_the_hops():
+    dmarc = RECORDS["dmarc"]
+    verdict = judge(dmarc, Observations((circle("a.example.", "_dmarc.acme.example."),), (said(outcome="servfail"),)))
+    assert (verdict.truth, verdict.reason) == (Truth.FAIL, "cname_chain")
+    assert verdict.found == ("_dmarc.acme.example → a.example → _dmarc.acme.example",)
+    assert "come to no end" in verdict.fix
+
+
+def test_aliases_without_an_end_at_one_server_do_not_outvote_another():
+    ends = judge(RECORDS["dmarc"], Observations((circle("a.example."), *[right("dmarc")] * 2), (right("dmarc"),)))
+    assert ends.truth is Truth.PASS
+    unsure = judge(RECORDS["dmarc"], Observations((*[circle("a.example.")] * 2, right("dmarc")), (right("dmarc"),)))
+    assert unsure.truth is Truth.UNKNOWN
+
+
 def passes(name: str, outcome: SpfOutcome = SpfOutcome.PASS, ips=(IP, STANDBY), **more):
     return tuple(SpfResult(outcome, name, ip, **more) for ip in ips)
 

@@ -3,12 +3,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import dns.flags
 import pytest
 
-from providers.resolver import Outcome, Resolver
-from tests.support.nameserver import NameServer, serving
+from providers.resolver import ENDLESS, Outcome, Resolver
+from tests.support.nameserver import Fault, NameServer, serving
 
 FIRST, SECOND, THIRD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 LONG = base64.b64encode(bytes(range(256))).decode()
@@ -328,6 +329,15 @@ async def test_a_circle_of_aliases_between_zones_ends() -> None:
     async with asking(recursive=NameServer(records), on_2=ours, on_3=ours, on_4=theirs) as resolver:
         answers = await resolver.ask_authorities("away.acme.example", "TXT")
     assert {answer.outcome for answer in answers} == {Outcome.BROKEN}
+
+
+async def test_the_zone_of_a_name_whose_aliases_no_resolver_follows_is_found() -> None:
+    away = dict.fromkeys(("loop1.acme.example.", "loop2.acme.example."), cast("Fault", "servfail_unless_cname"))
+    ours = NameServer(RECORDS, ("acme.example",))
+    async with asking(recursive=NameServer(RECORDS, faults=away), on_2=ours, on_3=ours) as resolver:
+        answers = await resolver.ask_authorities("loop1.acme.example", "TXT")
+    assert {(answer.outcome, answer.rcode) for answer in answers} == {(Outcome.BROKEN, ENDLESS)}
+    assert answers[0].cname[:2] == ("loop2.acme.example.", "loop1.acme.example.")
 
 
 async def test_unreachable_delegation_gives_one_answer_that_says_so() -> None:

@@ -20,6 +20,7 @@ Fault = Literal[
     "silent_once",
     "servfail",
     "servfail_unless_cd",
+    "servfail_unless_cname",
     "refused",
     "formerr",
     "truncated",
@@ -73,6 +74,8 @@ class NameServer:
         refusals = {"servfail": "SERVFAIL", "refused": "REFUSED", "formerr": "FORMERR"}
         if fault == "servfail_unless_cd" and not query.flags & dns.flags.CD:
             fault = "servfail"
+        if fault == "servfail_unless_cname" and query.question[0].rdtype != dns.rdatatype.CNAME:
+            fault = "servfail"  # as resolvers answer over aliases in a circle
         if fault in refusals:
             message.set_rcode(dns.rcode.from_text(refusals[fault]))
         elif transport == "udp" and (fault or "").startswith("truncated"):

@@ -39,8 +39,7 @@ def judged(expected: ExpectedRecord, observations: Observations) -> Verdict:
     if is_bogus(observations):
         return unknown(expected, "dnssec_broken")
     if not conclusive or 2 * len(conclusive) < len(said):
-        spent = any(answer.outcome == "budget" for answer in said)
-        return unknown(expected, "query_budget" if spent else "authority_unreachable")
+        return inconclusive(expected, said)
     readings = [evaluated(expected, answer.values, observations) for answer in conclusive]
     truths = {reading.truth for reading in readings}
     if truths == {Truth.PASS}:
@@ -109,6 +108,22 @@ def disagreement(expected: ExpectedRecord, observations: Observations, answers: 
     return Verdict(expected.key, Truth.FAIL, "authorities_disagree", ", ".join(expected.values), serials, fix)
 
 
+def inconclusive(expected: ExpectedRecord, said: Sequence[ObservedAnswer]) -> Verdict:
+    """Too few servers settled it: UNKNOWN, but for aliases without an end, which nobody else can follow either."""
+    endless = next((answer for answer in said if answer.endless), None)
+    if endless is not None and not any(answer.outcome in CONCLUSIVE for answer in said):
+        return leads_nowhere(expected, endless)
+    spent = any(answer.outcome == "budget" for answer in said)
+    return unknown(expected, "query_budget" if spent else "authority_unreachable")
+
+
+def leads_nowhere(expected: ExpectedRecord, answer: ObservedAnswer) -> Verdict:
+    """Aliases in a circle, or more than anybody follows: every receiver fails on them."""
+    hops = (same_form(expected.name), *map(same_form, answer.endless))
+    fix = "the aliases from here come to no end: publish the record itself in the place of the first one"
+    return Verdict(expected.key, Truth.FAIL, "cname_chain", ", ".join(expected.values), (" → ".join(hops),), fix)
+
+
 def is_bogus(observations: Observations) -> bool:
     """Whether resolvers refuse an answer that they have, because its DNSSEC does not hold."""
     refused = [answer for answer in observations.recursive if answer.outcome == "servfail"]
@@ -155,6 +170,6 @@ def fix_line(expected: ExpectedRecord, verdict: Verdict, observations: Observati
 
 def where(expected: ExpectedRecord, observations: Observations) -> str:
     """The name, and the authority that answered for it; a FAIL always has one."""
-    who = next(answer for answer in observations.authority if answer.outcome in CONCLUSIVE)
+    who = next(answer for answer in observations.authority if answer.outcome in CONCLUSIVE or answer.endless)
     serial = "" if who.soa_serial is None else f", serial {who.soa_serial}"
     return f"{same_form(expected.name)} ({who.server}{serial})"

@@ -99,6 +99,7 @@ class ObservedAnswer:
     server: str
     asked_at: datetime
     soa_serial: int | None = None
+    endless: tuple[str, ...] = ()  # aliases that were followed and came to no end
 
 
 @dataclass(frozen=True, slots=True)
