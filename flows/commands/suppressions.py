@@ -16,7 +16,7 @@ from sql.suppressions import Reason, Scope
 
 app = typer.Typer(no_args_is_help=True, help="Addresses and domains that a tenant must not write to.")
 
-Value = Annotated[str, typer.Argument(metavar="ADDRESS_OR_DOMAIN")]
+Value = Annotated[str, typer.Argument(metavar="ADDRESS_OR_DOMAIN", help="a domain stands for all addresses at it")]
 
 
 @app.command("list")

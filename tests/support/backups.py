@@ -39,7 +39,7 @@ class Installation:
     def keep_in(self, server: S3Server) -> None:
         """Store dumps at this server instead of in the folder."""
         self.configure(
-            BACKUP__STORE=server.url, BACKUP__S3_ENDPOINT=server.endpoint, BACKUP__TIMEOUT_SECONDS="5",
+            BACKUP__STORE=server.url, BACKUP__S3_ENDPOINT=server.endpoint, BACKUP__TIMEOUT_SECONDS="30",
             BACKUP__S3_ACCESS_KEY_ID=server.access_key_id, BACKUP__S3_SECRET_ACCESS_KEY=server.secret_access_key,
         )  # fmt: skip
 
