@@ -31,6 +31,7 @@ from sql import alerts, events_told, notices, provisioning, users
 from sql.alerts import Alert
 from sql.events_told import ToldEvent
 from sql.notices import Message
+from sql.provisioning import Run
 from sql.session import as_orchestrator
 from sql.users import Recipient
 
@@ -94,17 +95,22 @@ async def _rows(
 
 
 async def watch_runs(r: Resources) -> None:
-    """An open alert for each run that calls for an operator; over when it no longer does."""
+    """An open alert for each run that calls for an operator; over when it no longer does, or another came after it."""
     async with as_orchestrator(r.pool) as conn:
-        calling = {f"run:{run.id}": run for run in await provisioning.list_runs(conn, limit=1000)
-                   if run.status == "failed" or run.wait_reason == "operator"}  # fmt: skip
+        newest: dict[tuple[int, str], Run] = {}
+        for run in await provisioning.list_runs(conn, limit=1000):
+            newest.setdefault((run.tenant_id, run.kind), run)
+    calling = {
+        f"run:{run.id}": run for run in newest.values() if run.status == "failed" or run.wait_reason == "operator"
+    }
     async with as_orchestrator(r.analytics) as conn:
         known = {one.dedupe_key for one in await alerts.open_alerts(conn) if one.category == "provisioning"}
         for key, run in calling.items():
             if key not in known:
                 await alerts.raise_alert(
                     conn, dedupe_key=key, category="provisioning", severity="high", tenant_id=run.tenant_uuid,
-                    title=f"A provisioning run of kind {run.kind} waits for an operator",
+                    title=f"A provisioning run of kind {run.kind} "
+                    + ("failed" if run.status == "failed" else "waits for an operator"),
                     message=f"{run.wait_detail or run.last_error_message}; python -m flows status",
                 )  # fmt: skip
         for key in known - calling.keys():

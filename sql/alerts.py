@@ -90,8 +90,10 @@ async def resolve(conn: AsyncConnection, dedupe_key: str, actor: str) -> bool:
     return cursor.rowcount > 0
 
 
-async def open_alerts(conn: AsyncConnection, tenant_id: UUID | None = None) -> list[Alert]:
-    """What is open, of one tenant or of all, the worst and oldest first."""
+async def open_alerts(
+    conn: AsyncConnection, tenant_id: UUID | None = None, *, category: str | None = None
+) -> list[Alert]:
+    """What is open, of one tenant or of all, of one category or of all, the worst and oldest first."""
     cursor = conn.cursor(row_factory=class_row(Alert))
     await cursor.execute(
         """
@@ -99,8 +101,9 @@ async def open_alerts(conn: AsyncConnection, tenant_id: UUID | None = None) -> l
                last_seen_at, acknowledged_by, coalesce(is_resolved, false) AS is_resolved
           FROM system_notifications
          WHERE NOT is_resolved AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s::uuid)
+           AND (%(category)s::text IS NULL OR category = %(category)s)
          ORDER BY array_position(ARRAY['critical', 'high', 'medium', 'low', 'info'], severity::text), created_at
         """,
-        {"tenant": tenant_id},
+        {"tenant": tenant_id, "category": category},
     )
     return await cursor.fetchall()

@@ -44,6 +44,16 @@ async def exists(dsn: str, name: str) -> bool:
         return await _exists(conn, name)
 
 
+async def is_gone(dsn: str) -> bool:
+    """Whether the server itself says that it has no such database; one that is silent or full has not said so."""
+    try:
+        await (await AsyncConnection.connect(dsn, connect_timeout=CONNECT_SECONDS)).close()
+    except psycopg.OperationalError as error:
+        name = name_in(dsn)
+        return bool(name) and f'database "{name}" does not exist' in str(error) and not await exists(dsn, name)
+    return False
+
+
 async def is_in_use(dsn: str, name: str) -> bool:
     """Whether somebody is connected to a database, our own workers among them."""
     async with _server(dsn) as conn:

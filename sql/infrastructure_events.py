@@ -1,6 +1,6 @@
 """The trail of every change of state: what happened to what, why, and at whose word. Rows are only ever added."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -76,9 +76,10 @@ async def list_events(
     *,
     subject_type: SubjectType | None = None,
     subject_id: object = None,
+    events: Sequence[str] | None = None,
     limit: int = 100,
 ) -> list[Event]:
-    """A tenant's trail, or that of one subject, newest first."""
+    """A tenant's trail, or that of one subject, or some events of it, newest first."""
     cursor = conn.cursor(row_factory=class_row(Event))
     await cursor.execute(
         """
@@ -87,12 +88,14 @@ async def list_events(
           FROM infrastructure_events
          WHERE tenant_id = %(tenant_id)s AND (%(type)s::text IS NULL OR subject_type = %(type)s)
            AND (%(subject)s::text IS NULL OR subject_id = %(subject)s)
+           AND (%(events)s::text[] IS NULL OR event = ANY(%(events)s))
          ORDER BY created_at DESC, id DESC LIMIT %(limit)s
         """,
         {
             "tenant_id": tenant_id,
             "type": subject_type,
             "subject": None if subject_id is None else str(subject_id),
+            "events": None if events is None else list(events),
             "limit": limit,
         },
     )

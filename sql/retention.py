@@ -65,7 +65,15 @@ RULES: Final = (
         " AND l.smtp_ip_address_id = r.smtp_ip_address_id AND l.verdict = 'pass' AND l.created_at > r.created_at))",
     ),
     Rule("blacklist_checks", "core", "blacklist_checks", "r.ended_at < %(before)s"),
-    Rule("infrastructure_events", "core", "infrastructure_events", "r.created_at < %(before)s"),
+    # What we left in a zone is known from its publications alone, for as long as the domain is ours.
+    Rule(
+        "infrastructure_events",
+        "core",
+        "infrastructure_events",
+        "r.created_at < %(before)s AND (r.event NOT IN ('dns_publishing', 'dns_undone') OR NOT EXISTS (SELECT FROM"
+        " domains d WHERE d.tenant_id = r.tenant_id AND d.domain_name = r.subject_id"
+        " AND d.verification_status <> 'deleted'))",
+    ),
     # A server's newest order says what came of it; the newest certificate of the same names makes the next a renewal.
     Rule(
         "acme_orders",

@@ -130,7 +130,7 @@ async def standing_of(dsn: str, platform: UUID, email: str, verb: str) -> Standi
     try:
         pool = await open_pool(dsn, part="staff", max_size=1)
     except Contended:
-        if await databases.exists(dsn, databases.name_in(dsn)):
+        if not await databases.is_gone(dsn):
             raise
         return "no schema"  # whoever restores it has nobody to ask
     try:

@@ -33,11 +33,20 @@ async def suppress(
         INSERT INTO suppressions (tenant_id, scope, value, reason, expires_at)
         VALUES (%(tenant)s, %(scope)s, %(value)s, %(reason)s, %(until)s)
         ON CONFLICT (tenant_id, scope, value) DO UPDATE
-          SET reason = CASE WHEN suppressions.expires_at < now() THEN EXCLUDED.reason ELSE suppressions.reason END,
+          SET reason = CASE WHEN suppressions.expires_at < now()
+                              OR EXCLUDED.reason = ANY(%(asked_for)s) AND suppressions.reason <> ALL(%(asked_for)s)
+                            THEN EXCLUDED.reason ELSE suppressions.reason END,
               expires_at = CASE WHEN suppressions.expires_at IS NULL OR EXCLUDED.expires_at IS NULL THEN NULL
                                 ELSE greatest(suppressions.expires_at, EXCLUDED.expires_at) END
         """,
-        {"tenant": tenant_id, "scope": scope, "value": value, "reason": reason, "until": until},
+        {
+            "tenant": tenant_id,
+            "scope": scope,
+            "value": value,
+            "reason": reason,
+            "until": until,
+            "asked_for": list(ASKED_FOR),
+        },
     )
     cursor = await conn.execute(
         """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows import vault
 from flows.domains import observing
@@ -47,7 +47,7 @@ class Rfc2136Settings(BaseModel):
     key_name: str
     zone: str | None = None
     algorithm: str = "hmac-sha256"
-    port: int = 53
+    port: int = Field(default=53, ge=1, le=65535)
     secret_path: str
 
 
@@ -100,9 +100,12 @@ async def dns_host_of(r: Resources, domain: Domain) -> DnsHost:
     if secret is None:
         raise Rejected("dns_host", "settings", f"{domain.domain_name}: no secret at {found.secret_path}")
     zone = found.zone or domain.domain_name
-    if isinstance(found, LexiconSettings):
-        return Lexicon(domain.dns_host, zone, secret, found.options)
-    return Rfc2136(found.server, zone, found.key_name, secret, algorithm=found.algorithm, port=found.port)
+    try:
+        if isinstance(found, LexiconSettings):
+            return Lexicon(domain.dns_host, zone, secret, found.options)
+        return Rfc2136(found.server, zone, found.key_name, secret, algorithm=found.algorithm, port=found.port)
+    except ValueError as error:  # names, algorithms and secrets that are none
+        raise Rejected("dns_host", "settings", f"{domain.domain_name}: dns_host_settings: {error}") from error
 
 
 async def planned(r: Resources, domain: Domain, expected: Sequence[ExpectedRecord]) -> Plan:
@@ -181,8 +184,9 @@ async def publications(r: Resources, domain: Domain) -> list[Event]:
     """Our publications that were not undone, the newest first."""
     async with as_orchestrator(r.pool) as conn:
         events = await infrastructure_events.list_events(
-            conn, domain.tenant_id, subject_type="domain", subject_id=domain.domain_name, limit=1000
-        )
+            conn, domain.tenant_id, subject_type="domain", subject_id=domain.domain_name, events=(PUBLISHING, UNDONE),
+            limit=1000,
+        )  # fmt: skip
     undone = {event.details.get("of") for event in events if event.event == UNDONE}
     return [event for event in events if event.event == PUBLISHING and event.id not in undone]
 

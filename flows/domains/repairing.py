@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.domains import publishing
+from flows.domains.alerting import CATEGORY, repair_key
 from flows.domains.looking import Seen
 from flows.domains.publishing import Decision, Plan
 from flows.onboarding.plans import estate_of, plan_of
@@ -43,12 +44,7 @@ SECONDS = 60.0
 
 
 async def mend(r: Resources, seen: Sequence[Seen]) -> None:
-    """After a look: repair where we publish, and close what was told once all is right again."""
-    ours = [one for one in seen if one.domain.dns_host is not None and one.outcome.changed]
-    for one in ours:
-        if not rules.wrong(entries(one.outcome.picture)):
-            async with as_orchestrator(r.analytics) as conn:
-                await alerts.resolve(conn, alert_key(one.domain.domain_name), ACTOR)
+    """After a look: repair where we publish."""
     gone = [one for one in seen if one.domain.dns_host is not None and rules.drifted(entries(one.outcome.picture))]
     await asyncio.gather(*(mend_one(r, one) for one in gone[:AT_ONCE]))
 
@@ -64,6 +60,9 @@ async def mend_one(r: Resources, one: Seen) -> None:
         log.warning("domain=%s error=%s", name, error)
     except (ProviderError, Contended, LookupError, TimeoutError) as error:
         log.warning("domain=%s not repaired now: %s", name, error)
+        return
+    except Exception:  # what one tenant's DNS host does must not end the sweep of all
+        log.exception("domain=%s not repaired", name)
         return
     if refused:
         await tell(r, name, tenant_id, refused)
@@ -86,10 +85,17 @@ async def carried_out(r: Resources, run: Run, domain_id: int) -> str:
     if domain is None or domain.dns_host is None or not asked or not figures.most_a_day:
         return ""
     past = [publication_of(event) for event in await publishing.publications(r, domain)]
-    places = {(entry.expected.name, entry.expected.rtype) for entry in asked}
-    if why := rules.too_many(entries(domain.dns_records)) or rules.spent(past, places, datetime.now(UTC), figures):
+    now = datetime.now(UTC)
+    if why := rules.too_many(entries(domain.dns_records)) or rules.spent(past, now, figures):
         return why
+    tired = {
+        entry.expected.key: why
+        for entry in asked
+        if (why := rules.insisted(past, (entry.expected.name, entry.expected.rtype), now, figures))
+    }
+    asked = [entry for entry in asked if entry.expected.key not in tired]
     plan, refused = await judged(r, await wanted(r, domain, asked, past), asked, past)
+    refused += [f"{key}: {why}" for key, why in tired.items()]
     if plan.changes:
         await publishing.carry_out(r, plan, actor=ACTOR)
         names = ", ".join(f"{change.name} {change.rtype}" for change in plan.changes)
@@ -179,7 +185,7 @@ async def tell(r: Resources, name: str, tenant_id: int, why: str) -> None:
         tenant = await tenants.get_tenant_by_id(conn, tenant_id)
     async with as_orchestrator(r.analytics) as conn:
         opened = await alerts.raise_alert(
-            conn, dedupe_key=alert_key(name), category="dns", severity="high",
+            conn, dedupe_key=repair_key(name), category=CATEGORY, severity="high",
             title=f"{name}: records that we published are gone and are not put back by themselves",
             message=why, tenant_id=tenant.tenant_id if tenant else None,
         )  # fmt: skip
@@ -189,8 +195,3 @@ async def tell(r: Resources, name: str, tenant_id: int, why: str) -> None:
                 conn, tenant_id=tenant_id, subject_type="domain", subject_id=name, event="dns_repair_refused",
                 reason=why[:200], actor=ACTOR, details={"why": why[:1000]},
             )  # fmt: skip
-
-
-def alert_key(name: str) -> str:
-    """One open alert a domain."""
-    return f"dns-repair:{name}"

@@ -61,6 +61,9 @@ async def tend_keys(domain_id: int | None = None, *, force: bool = False) -> lis
             except (ProviderError, Contended, LookupError) as error:
                 log.warning("domain=%d error=%s", one, error)
                 lines.append(f"domain {one}: {error}")
+            except Exception as error:  # one domain must not keep the keys of all others
+                log.exception("domain=%d", one)
+                lines.append(f"domain {one}: {type(error).__name__}, see the log")
         return lines
 
 

@@ -6,10 +6,9 @@ routinely, and everything else in full. A status changes only by agreeing looks;
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Literal
 from uuid import UUID
 
 from prefect import flow, task
@@ -19,12 +18,11 @@ from prefect.runtime import flow_run
 
 from flows import states
 from flows.dispatch import resume
-from flows.domains import observing, repairing
+from flows.domains import alerting, observing, repairing
 from flows.domains.looking import Seen, look_at
-from flows.policy.dns_status import Notice
 from flows.policy.lifecycle import allowed_from
 from flows.resources import Resources, resources
-from sql import alerts, dns_checks, domains, infrastructure_events, provisioning, tenants
+from sql import dns_checks, domains, infrastructure_events, provisioning
 from sql.dns_checks import CheckOf
 from sql.domains import DueDomain, Look
 from sql.session import AlreadyExists, Connection, as_orchestrator
@@ -36,11 +34,6 @@ DOMAINS_AT_ONCE = 100
 SWEEP_SECONDS = 100.0  # the next one comes within two minutes
 NOTHING_KNOWN_SECONDS = 86400
 APART = timedelta(seconds=10)
-ACTOR = "verify_due_domains"
-FOR_STAFF = (Notice.NOBODY_ANSWERS, Notice.ANSWERED_AGAIN)
-LOUDNESS: Mapping[Notice, Literal["low", "medium", "high"]] = {
-    Notice.FIRST_FAIL: "medium", Notice.FAILED: "high", Notice.NOBODY_ANSWERS: "medium",
-}  # fmt: skip
 
 
 @flow(name="verify_due_domains", retries=0)
@@ -111,12 +104,13 @@ async def settle(r: Resources, seen: Sequence[Seen]) -> None:
             await note_notices(conn, one, run_id)
     for one in fresh:
         if one.outcome.notices:
-            await tell(r, one)
+            await alerting.tell(r, one)
         if one.outcome.status != one.domain.verification_status:
             await move(r, one, run_id)
-    await repairing.mend(r, fresh)
     if ready := {one.domain.tenant_id for one in fresh if one.full and one.outcome.blocked is None}:
         await wake(r, sorted(ready))
+    await alerting.close_what_is_over(r, fresh)
+    await repairing.mend(r, fresh)
 
 
 def look_of(one: Seen) -> Look:
@@ -140,31 +134,12 @@ def checks_of(one: Seen) -> list[CheckOf]:
 async def note_notices(conn: Connection, one: Seen, run_id: UUID | None) -> None:
     """Steps of a status that somebody is told of."""
     for verdict, notice in one.outcome.notices:
-        who = "operator" if notice in FOR_STAFF else "tenant"
+        who = "operator" if notice in alerting.FOR_STAFF else "tenant"
         await infrastructure_events.record_event(
             conn, tenant_id=one.domain.tenant_id, subject_type="domain", subject_id=one.domain.domain_name,
-            event=f"dns_{notice}", reason=verdict.reason, actor=ACTOR, flow_run_id=run_id,
+            event=f"dns_{notice}", reason=verdict.reason, actor=alerting.ACTOR, flow_run_id=run_id,
             details={"record": verdict.subject, "fix": verdict.fix[:1000], "tell": who},
         )  # fmt: skip
-
-
-async def tell(r: Resources, one: Seen) -> None:
-    """Open an alert, the louder the surer, or close it: one for each record and cause, however often it is seen."""
-    name = one.domain.domain_name
-    async with as_orchestrator(r.pool) as conn:
-        tenant = await tenants.get_tenant_by_id(conn, one.domain.tenant_id)
-    async with as_orchestrator(r.analytics) as conn:
-        for verdict, notice in one.outcome.notices:
-            for_staff = notice in FOR_STAFF
-            key = f"dns:{name}:{verdict.subject}{':silent' if for_staff else ''}"
-            if notice not in LOUDNESS:
-                await alerts.resolve(conn, key, ACTOR)
-                continue
-            await alerts.raise_alert(
-                conn, dedupe_key=key, category="dns", severity=LOUDNESS[notice],
-                title=f"{name}: {verdict.subject} {verdict.reason}", message=verdict.fix or verdict.reason,
-                tenant_id=tenant.tenant_id if tenant and not for_staff else None,
-            )  # fmt: skip
 
 
 async def move(r: Resources, one: Seen, run_id: UUID | None) -> None:
@@ -176,7 +151,7 @@ async def move(r: Resources, one: Seen, run_id: UUID | None) -> None:
             if before:
                 await infrastructure_events.record_event(
                     conn, tenant_id=domain.tenant_id, subject_type="domain", subject_id=domain.domain_name,
-                    event=f"domain_{to}", from_status=before, to_status=to, actor=ACTOR,
+                    event=f"domain_{to}", from_status=before, to_status=to, actor=alerting.ACTOR,
                     flow_run_id=run_id,
                 )  # fmt: skip
     except AlreadyExists:

@@ -47,6 +47,7 @@ class Absence(NamedTuple):
 
 ABSENCES: Final[dict[bytes, Absence]] = {}
 MOST_ABSENCES: Final = 1024
+LONGEST_ABSENCE: Final = 512  # octets; an ordinary one is shorter, and a stranger may send 64 KB of them
 
 
 class Odd(Exception):
@@ -85,7 +86,7 @@ def _read(question: Question, data: bytes) -> Message:
         if _additional(question, data, at, additionals) != len(data):
             raise Odd
         authority = tuple([record for record in kept if record.rtype in KEPT])
-        if not answers:
+        if not answers and len(data) <= LONGEST_ABSENCE:
             _remember(question, data, end, authority)
     return Message(flags & 0x000F, bool(flags & AA), bool(flags & RA), answer, authority)
 

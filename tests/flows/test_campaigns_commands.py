@@ -124,7 +124,11 @@ def test_whoever_is_suppressed_gets_no_queued_message_either(drafted: Installati
         ("address", "3@acme.example"),
     ]
     assert "the recipient's own word" in refused(5, "suppressions", "lift", "acme", "3@acme.example")
+    done("suppressions", "add", "acme", "4@acme.example")
+    done("suppressions", "add", "acme", "4@acme.example", "--reason", "unsubscribe")
+    done("suppressions", "add", "acme", "4@acme.example", "--reason", "manual")
+    assert "unsubscribe" in refused(5, "suppressions", "lift", "acme", "4@acme.example")
     done("suppressions", "lift", "acme", "acme.example")
     refused(5, "suppressions", "lift", "acme", "acme.example")
     refused(2, "suppressions", "add", "acme", "no address at all")
-    assert len(json.loads(done("suppressions", "list", "acme", "--json"))) == 1
+    assert len(json.loads(done("suppressions", "list", "acme", "--json"))) == 2

@@ -256,7 +256,14 @@ async def test_a_run_that_calls_for_an_operator_is_one_alert_until_it_does_not(p
     said = await asyncio.to_thread(flows, "alerts", "ack", alert["dedupe_key"])
     assert said.exit_code == 0
     assert "bootstrap:" in (await asyncio.to_thread(flows, "alerts", "list")).stdout
-    post.product.rows("UPDATE provisioning_runs SET status = 'cancelled', wait_reason = NULL")
+    post.product.rows("UPDATE provisioning_runs SET status = 'failed', wait_reason = NULL, finished_at = now()")
+    await sweep()
+    assert post.product.rows("SELECT is_resolved FROM system_notifications") == [{"is_resolved": False}]
+    post.product.rows(
+        "INSERT INTO provisioning_runs (tenant_id, kind, idempotency_key, status)"
+        " VALUES (%s, 'onboard', 'l', 'pending')",
+        customer.pk,
+    )
     await sweep()
     assert post.product.rows("SELECT is_resolved FROM system_notifications") == [{"is_resolved": True}]
 

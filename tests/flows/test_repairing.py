@@ -225,6 +225,21 @@ async def test_what_somebody_put_there_instead_is_left_alone_and_told_once(
     assert (alert["severity"], alert["tenant_id"]) == ("high", tenant.customer.uuid)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [("algorithm", "hmac-md5", "hmac-md5"), ("port", 70000, "port"), ("server", "a..b", "")],
+)
+async def test_settings_that_lead_to_no_dns_host_end_no_sweep(serve, setting: str, value: object, said: str) -> None:
+    tenant = await serve()
+    key = tenant.selector()
+    await tenant.enters(key, "TXT")
+    tenant.product.rows("UPDATE domains SET dns_host_settings = dns_host_settings || %s", json.dumps({setting: value}))
+    await tenant.looked(4)  # which would raise
+    assert tenant.repairs() == []
+    assert all(said in why for why in tenant.refusals())
+    assert bool(tenant.refusals()) is bool(said)
+
+
 async def test_mail_that_a_tenant_took_elsewhere_again_is_not_taken_back(serve) -> None:
     tenant = await serve()
     tenant.product.rows("UPDATE domains SET manage_mx = true")

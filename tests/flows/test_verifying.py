@@ -12,6 +12,9 @@ from prefect.deployments.runner import RunnerDeployment
 from flows import serving
 from flows.domains.observing import ROUTINE_QUESTIONS
 from flows.domains.verifying import verify_domain, verify_due_domains
+from flows.resources import resources
+from sql import alerts
+from sql.session import as_orchestrator
 from tests.support.dns_zone import Internet, internet, picture
 from tests.support.product import Customer, Product
 
@@ -131,6 +134,28 @@ async def test_one_bad_look_takes_nobodys_green_away_and_is_told_once(
     (alert,) = product.rows("SELECT * FROM system_notifications")
     assert (alert["severity"], alert["tenant_id"], alert["is_resolved"]) == ("medium", tenant.uuid, False)
     assert alert["title"] == "acme.example: dmarc missing"
+
+
+async def test_what_was_told_is_over_whoever_saw_the_record_come_right_first(
+    product: Product, tenant: Customer, dns: Internet
+) -> None:
+    dns.change("_dmarc.acme.example. 300 TXT", "gone.acme.example. 300 TXT")
+    await swept()
+    await tell_of(product, "dns:acme.example:spf:silent", "dns:acme.example:wanted-no-more", "dns-repair:acme.example")
+    await tell_of(product, "dns:other.example:spf")
+    dns.change("gone.acme.example. 300 TXT", "_dmarc.acme.example. 300 TXT")
+    known(product, verified=True)  # as a run leaves it that looked meanwhile
+    await swept()
+    left = product.rows("SELECT dedupe_key FROM system_notifications WHERE NOT is_resolved")
+    assert [row["dedupe_key"] for row in left] == ["dns:other.example:spf"]
+
+
+async def tell_of(product: Product, *keys: str) -> None:
+    async with resources() as r, as_orchestrator(r.analytics) as conn:
+        for key in keys:
+            await alerts.raise_alert(
+                conn, dedupe_key=key, category="dns", severity="medium", title=key, message=key, tenant_id=None
+            )
 
 
 async def test_three_bad_looks_over_an_hour_make_it_failed_and_one_good_look_brings_it_back(

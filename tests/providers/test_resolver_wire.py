@@ -224,3 +224,18 @@ def test_an_absence_that_is_like_one_before_is_read_as_the_library_reads_it() ->
             assert theirs is not None, data.hex()
             assert same(ours) == same(theirs), data.hex()
     assert read > CASES / 2
+
+
+def test_an_absence_of_unusual_length_is_read_and_not_kept() -> None:
+    wire.ABSENCES.clear()
+    for servers, kept in ((0, 1), (200, 1)):
+        query = dns.message.make_query("gone.example.", "A", use_edns=0)
+        reply = dns.message.make_response(query, recursion_available=True)
+        reply.authority = [dns.rrset.from_text("example.", 60, "IN", "SOA", "ns.example. h.example. 1 2 3 4 5")]
+        if servers:
+            names = [f"ns{number}.example." for number in range(servers)]
+            reply.authority.append(dns.rrset.from_text("example.", 60, "IN", "NS", *names))
+        message = wire.read(asked("gone.example.", "A"), reply.to_wire(max_size=65535))
+        assert message is not None
+        assert len(message.authority) == 1 + servers
+        assert len(wire.ABSENCES) == kept

@@ -116,3 +116,19 @@ async def test_an_order_at_an_authority_goes_when_a_newer_one_says_the_same(pool
     )
     assert await purged(pool, "core", acme_orders=365) == {"acme_orders": 2}
     assert run(database, "SELECT id FROM acme_orders ORDER BY id") == [(2,), (4,), (5,), (6,)]
+
+
+async def test_what_we_left_in_a_zone_is_known_for_as_long_as_the_domain_is_there(pool, database) -> None:
+    add_tenant(database)
+    run(
+        database,
+        """
+        INSERT INTO domains (tenant_id, domain_name, verification_status)
+          VALUES (1, 'here.example', 'verified'), (1, 'gone.example', 'deleted');
+        INSERT INTO infrastructure_events (tenant_id, subject_type, subject_id, event, actor, created_at)
+        SELECT 1, 'domain', d, e, 'test', now() - interval '9 years'
+          FROM unnest(ARRAY['here.example', 'gone.example']) d, unnest(ARRAY['dns_publishing', 'dns_failed']) e
+        """,
+    )
+    assert await purged(pool, "core", infrastructure_events=730) == {"infrastructure_events": 3}
+    assert run(database, "SELECT subject_id, event FROM infrastructure_events") == [("here.example", "dns_publishing")]

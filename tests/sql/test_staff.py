@@ -1,9 +1,11 @@
 """Staff may do what an active member's roles say, and nothing by default."""
 
+import socket
+
 import psycopg
 import pytest
 
-from sql import staff
+from sql import databases, staff
 from sql.session import as_orchestrator
 from tests.support.postgres import TenantRow, add_tenant
 
@@ -88,3 +90,11 @@ async def test_the_staff_is_listed_with_its_roles(pool, tenant) -> None:
     async with as_orchestrator(pool) as conn:
         (member,) = await staff.list_staff(conn, tenant.pk)
     assert (member.email, member.roles, member.is_active) == ("ops@penguin.example", ["operator"], True)
+
+
+async def test_only_the_servers_own_word_makes_a_database_gone(database: str) -> None:
+    assert not await databases.is_gone(database)
+    assert await databases.is_gone(databases.renamed(database, "never_made"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not await databases.is_gone(f"host=127.0.0.1 port={port} dbname=any connect_timeout=2")

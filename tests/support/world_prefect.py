@@ -2,23 +2,32 @@
 
 import json
 import time
+from http import HTTPStatus
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.support.world import PATIENCE_SECONDS, Lab
 
+BUSY_SECONDS = 60.0
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def ask(lab: Lab, path: str, **body: Any) -> Any:
-    """POST to the API; without a body a GET."""
+    """POST to the API; without a body a GET. At 503 (its SQLite is locked) Prefect's clients ask again, so do we."""
     words = json.dumps(body).encode() if body else None
-    url = f"{lab.product.environment['PREFECT_API_URL']}{path}"
-    with (
-        lab.world.enter_control(),
-        urlopen(Request(url, words, {"Content-Type": "application/json"}), timeout=60) as reply,
-    ):
-        return json.load(reply)
+    request = Request(
+        f"{lab.product.environment['PREFECT_API_URL']}{path}", words, {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            with lab.world.enter_control(), urlopen(request, timeout=60) as reply:
+                return json.load(reply)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def start(lab: Lab, deployment: str, **parameters: str) -> str:

@@ -1,6 +1,6 @@
 """Which of our records that went missing are put back by themselves, and where a person decides instead."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,18 +63,19 @@ def wrong(picture: Sequence[Entry]) -> tuple[Entry, ...]:
     )
 
 
-def spent(
-    past: Sequence[Publication], places: Collection[Place], now: datetime, rules: RepairRules = SHIPPED
-) -> str | None:
-    """Why no further repair goes out by itself; None while there is room."""
-    repairs = [one for one in past if one.repair]
-    if sum(now - one.at < DAY for one in repairs) >= rules.most_a_day:
+def spent(past: Sequence[Publication], now: datetime, rules: RepairRules = SHIPPED) -> str | None:
+    """Why no further repair of a domain goes out by itself today; None while there is room."""
+    if sum(one.repair and now - one.at < DAY for one in past) >= rules.most_a_day:
         return f"{rules.most_a_day} repairs went out within a day"
-    for place in places:
-        times = sum(now - one.at < WEEK and place in dict(one.sets) for one in repairs)
-        if times >= rules.most_of_one_a_week:
-            return f"{place[0]} {place[1]} was put back {times} times within a week and is gone again"
     return None
+
+
+def insisted(past: Sequence[Publication], place: Place, now: datetime, rules: RepairRules = SHIPPED) -> str | None:
+    """Why one record is not put back once more: somebody takes it out again and again."""
+    times = sum(one.repair and now - one.at < WEEK and place in dict(one.sets) for one in past)
+    if times < rules.most_of_one_a_week:
+        return None
+    return f"it was put back {times} times within a week and is gone again"
 
 
 def too_many(picture: Sequence[Entry]) -> str | None:
