@@ -269,6 +269,7 @@ async def test_two_actors_at_the_same_moment_note_one_order(product: Product) ->
 
 
 async def test_a_second_start_while_the_first_is_ordering_finds_it_at_work_and_orders_nothing(product: Product) -> None:
+    product.configure(HOSTWINDS__CREATE_TIMEOUT_SECONDS="120")  # the first is to wait for as long as the second takes
     customer = product.sign_up()
     product.hostwinds.gate.hold("add_instance")
     first = asyncio.create_task(product.onboard(customer))
