@@ -41,7 +41,7 @@ AT_ONCE = 5  # mails in hand; together they end well within their lease
 ROUNDS = 40  # of a sweep; the rest is the next one's
 SMTP_LIMIT_SECONDS = 120
 PLATFORM_NAME = "PenguinMails"
-DNS = "dns"  # category of alerts on what domains publish
+RECORDS = "dns:"  # keys of alerts on what a record of a tenant says
 LATE = timedelta(minutes=10)  # longer than any transaction of ours: an event may show this long after it was written
 
 
@@ -126,7 +126,7 @@ async def spread_alerts(r: Resources) -> int:
     for alert in loud:
         for tenant in {alert.tenant_id, platform} - {None}:
             if tenant is not None:
-                kind = "dns_wrong" if alert.category == DNS and tenant == alert.tenant_id else "alert"
+                kind = "dns_wrong" if is_curable(alert) and tenant == alert.tenant_id else "alert"
                 new += await tell(r, tenant, kind, alert_fields(alert), f"alert:{alert.id}")
     return new
 
@@ -134,10 +134,15 @@ async def spread_alerts(r: Resources) -> int:
 def alert_fields(alert: Alert) -> dict[str, str]:
     """What is told of an alert: its title. The message is for staff, and may name what is theirs alone.
 
-    That of a tenant's own DNS is the line that cures it, which only the tenant can enter.
+    That of a tenant's own record is the line that cures it, which only the tenant can enter.
     """
-    cure = {"cure": alert.message} if alert.category == DNS else {}
+    cure = {"cure": alert.message} if is_curable(alert) else {}
     return {"severity": alert.severity, "title": alert.title, "since": alert.created_at.isoformat()[:10], **cure}
+
+
+def is_curable(alert: Alert) -> bool:
+    """Whether the message is a line for the tenant to enter at its DNS host."""
+    return str(alert.dedupe_key).startswith(RECORDS)
 
 
 async def deliver(r: Resources) -> str:

@@ -81,7 +81,7 @@ class Inquiry(Asker):
         known = self._known.get((asked.wire, servers))
         if known is None:
             return self._learn(asked, servers)
-        return known if known.done() else asyncio.shield(known)  # who gives up waiting disturbs nobody else
+        return known if known.done() else asyncio.shield(known)  # of those who wait, one may give up alone
 
     async def learn_all(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for these names and types at once, each as if it were asked for alone, to have the answers at hand.

@@ -301,6 +301,19 @@ async def test_a_tenant_is_told_the_line_that_cures_its_dns_and_the_platform_onl
     assert "enter only" not in text_of(theirs)
 
 
+async def test_why_a_repair_is_refused_is_for_staff_to_read(post: Post) -> None:
+    customer = post.product.sign_up()
+    person(post.product, customer, "o@a.example")
+    post.product.rows(
+        "INSERT INTO system_notifications (dedupe_key, category, title, message, severity, tenant_id)"
+        " VALUES ('dns-repair:acme.example', 'dns', 'acme.example: records are gone', 'CANARY-detail', 'high', %s)",
+        customer.uuid,
+    )
+    await sweep()
+    (mail,) = post.mails()
+    assert "CANARY-detail" not in mail.as_string()
+
+
 def test_an_alert_is_resolved_once(product: Product) -> None:
     product.rows("INSERT INTO system_notifications (dedupe_key, category, title, message, severity)"
                  " VALUES ('k', 'host', 't', 'm', 'low')")  # fmt: skip
