@@ -53,7 +53,7 @@ async def serve_all(host: str, port: int) -> None:
                 await runner.aadd_deployment(deployment)
             for line in await automations.install():
                 print(line, flush=True)  # noqa: T201  the terminal is this command's output
-            print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201
+            print(f"serving at http://{host}:{port}; Ctrl-C stops everything", flush=True)  # noqa: T201  likewise
             async with working():
                 await run_until_stopped(runner)
 

@@ -19,6 +19,7 @@ from sql.tenants import Tenant
 
 app = typer.Typer(no_args_is_help=True, help="A tenant's campaigns: drafted, given leads, moved from state to state.")
 
+MOST_NAMED = 5  # of what is not there: a list of thousands may be
 Key = Annotated[int, typer.Argument(metavar="CAMPAIGN", help="its number, as `campaigns list` shows it")]
 
 
@@ -183,7 +184,7 @@ async def noted(
 def all_of(wanted: Sequence[str], found: Mapping[str, int], lacking: str) -> list[int]:
     """The keys of all that was named, each once; ends the command with those that are not there."""
     if missing := [name for name in wanted if name not in found]:
-        stop(Exit.REJECTED, f"{lacking}: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")  # noqa: PLR2004
+        stop(Exit.REJECTED, f"{lacking}: {', '.join(missing[:MOST_NAMED])}{' …' if len(missing) > MOST_NAMED else ''}")
     return [found[name] for name in dict.fromkeys(wanted)]
 
 
