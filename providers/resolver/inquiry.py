@@ -81,7 +81,12 @@ class Inquiry(Asker):
         known = self._known.get((asked.wire, servers))
         if known is None:
             return self._learn(asked, servers)
-        return known if known.done() else asyncio.shield(known)  # of those who wait, one may give up alone
+        return known if known.done() else self._share(known, asked, servers)
+
+    async def _share(self, known: Known, asked: Question, servers: tuple[str, ...]) -> Reply:
+        """Wait for what somebody else is learning, and ask anew if that one gives up: each is cancelled alone."""
+        await asyncio.wait([known])
+        return await self._ask_any(asked, servers) if known.cancelled() else known.result()
 
     async def learn_all(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for these names and types at once, each as if it were asked for alone, to have the answers at hand.

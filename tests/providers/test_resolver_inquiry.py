@@ -104,6 +104,19 @@ async def test_who_stops_learning_leaves_nothing_that_others_wait_for() -> None:
         assert (await inquiry.ask("mail.acme.example", "A")).outcome is Outcome.TIMEOUT
 
 
+async def test_who_gives_up_leaves_those_who_asked_the_same_their_answer() -> None:
+    server = NameServer(RECORDS, faults={"mail.acme.example.": "silent_once"})
+    async with asking(timeout_seconds=1, recursive=server) as (inquiry, _), asyncio.timeout(20):
+        first, *others = (asyncio.create_task(inquiry.ask("mail.acme.example", "A")) for _ in range(4))
+        while not server.asked:  # noqa: ASYNC110  a moment
+            await asyncio.sleep(0.01)
+        first.cancel()
+        others.pop().cancel()  # one of those who wait gives up too
+        answers = await asyncio.gather(*others)
+    assert [answer.values for answer in answers] == [("198.51.100.50",)] * 2
+    assert len(server.asked) == 2  # the lost one, which they joined, and its repetition
+
+
 async def test_repeated_questions_count_too() -> None:
     server = NameServer(RECORDS, faults={"acme.example.": "silent"})
     async with asking(most=3, tries=5, timeout_seconds=0.1, recursive=server) as (inquiry, _):
@@ -170,8 +183,10 @@ async def test_a_zone_whose_delegation_is_broken_says_so() -> None:
 
 async def test_a_strangers_server_has_few_of_our_questions_at_a_time() -> None:
     slow = Slow()
-    async with asking(most=200, tries=1, timeout_seconds=1, on_2=slow) as (inquiry, _):
+    async with asking(most=200, tries=1, timeout_seconds=30, on_2=slow) as (inquiry, _), asyncio.timeout(25):
         looks = [asyncio.create_task(inquiry.ask(f"n{n}.acme.example", "A", at="127.0.0.2")) for n in range(60)]
+        while len(slow.asked) < POLITE:  # noqa: ASYNC110  a moment
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
         assert len(slow.asked) == POLITE
         for look in looks:
