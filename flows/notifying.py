@@ -22,7 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.policy.notices import LOUD, TOLD, Rendered, render
+from flows.policy.notices import LOUD, TOLD, Rendered, for_a_tenant, render
 from flows.redact import redactor
 from flows.resources import Resources, resources
 from providers.errors import ProviderError, Unavailable
@@ -61,7 +61,7 @@ async def spread(r: Resources) -> int:
 
 def fields_of(event: ToldEvent) -> dict[str, str]:
     """What a template may say of an event; a moment is told as its day."""
-    details = {name: str(value) for name, value in event.details.items()}
+    details = {name: for_a_tenant(str(value)) for name, value in event.details.items()}
     days = {name: value[:10] for name, value in details.items() if name.endswith(("_at", "_for", "_since"))}
     return {**details, **days, "tenant": event.tenant_name}
 

@@ -9,6 +9,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from sql.suppressions import take_back_suppressed
+
 CampaignStatus = Literal["draft", "scheduled", "running", "paused", "completed", "cancelled"]
 EmailStatus = Literal["queued", "sending", "sent", "deferred", "bounced", "failed", "suppressed", "cancelled"]
 
@@ -124,8 +126,8 @@ async def queue_messages(
 ) -> int:
     """One queued message for each lead that has none of this campaign yet; how many. Accounts are dealt in turn.
 
-    `lead_ids` None is every lead of the tenant. Whoever is suppressed by now is left out; a campaign that stands in
-    none of `open_words` takes nobody.
+    `lead_ids` None is every lead of the tenant. Whoever is suppressed by now is left out, and whoever was while the
+    leads were read is taken back; a campaign that stands in none of `open_words` takes nobody.
     """
     if not account_ids:
         raise ValueError("a campaign is sent from at least one mailbox")
@@ -154,7 +156,7 @@ async def queue_messages(
             "leads": None if lead_ids is None else list(lead_ids),
         },
     )
-    return cursor.rowcount
+    return cursor.rowcount - await take_back_suppressed(conn, tenant_id, campaign_id)
 
 
 async def move_message(

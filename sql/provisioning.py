@@ -280,11 +280,23 @@ async def claim_dns_waits(conn: AsyncConnection, tenant_ids: Sequence[int]) -> l
 async def expire_waits(conn: AsyncConnection) -> list[Run]:
     """End the waits past their deadline: for DNS the run fails, for the provider it calls an operator.
 
-    A tenant who never published has had its time, and nobody at our side can do it for him. What never came is said.
+    A tenant who never published has had its time, and nobody at our side can do it for him. What never came is said,
+    and a line of the trail tells it to the tenant.
     """
     return await _runs(
         conn,
         f"""
+        WITH w AS (
+          SELECT id AS expired_id, tenant_id AS tenant, wait_reason AS reason, coalesce(wait_detail, '') AS detail,
+                 'waited for ' || wait_reason || ' until the deadline: ' || coalesce(wait_detail, '') AS sentence
+            FROM provisioning_runs
+           WHERE status = 'waiting' AND wait_reason <> 'operator' AND deadline_at <= now() FOR UPDATE),
+        told AS (
+          INSERT INTO infrastructure_events
+            (tenant_id, subject_type, subject_id, event, from_status, to_status, actor, details)
+          SELECT tenant, 'run', expired_id, 'dns_deadline', 'waiting', 'failed', 'resume_waiting',
+                 jsonb_build_object('missing', detail)
+            FROM w WHERE reason = 'dns')
         UPDATE provisioning_runs r
            SET status = CASE w.reason WHEN 'dns' THEN 'failed' ELSE r.status END,
                wait_reason = CASE w.reason WHEN 'dns' THEN NULL ELSE 'operator' END,
@@ -294,11 +306,7 @@ async def expire_waits(conn: AsyncConnection) -> list[Run]:
                    ELSE r.last_error_message END,
                finished_at = CASE w.reason WHEN 'dns' THEN clock_timestamp() ELSE r.finished_at END,
                resume_at = NULL, updated_at = clock_timestamp()
-          FROM (SELECT id AS expired_id, wait_reason AS reason,
-                       'waited for ' || wait_reason || ' until the deadline: ' || coalesce(wait_detail, '') AS sentence
-                  FROM provisioning_runs
-                 WHERE status = 'waiting' AND wait_reason <> 'operator' AND deadline_at <= now() FOR UPDATE) w
-         WHERE r.id = w.expired_id RETURNING {RUN}
+          FROM w WHERE r.id = w.expired_id RETURNING {RUN}
         """,
     )
 

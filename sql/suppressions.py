@@ -11,6 +11,8 @@ Reason = Literal["hard_bounce", "complaint", "unsubscribe", "mailbox_full", "unk
 Scope = Literal["address", "domain"]
 ASKED_FOR: Final = ("complaint", "unsubscribe")
 """Reasons that are the recipient's own word; no operator takes them back."""
+FILLS: Final = "hashtextextended('penguin-fills:' || %s::text, 0)"
+"""The lock of a tenant's fills: suppressions share it, the last look of a campaign's fill has it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ async def suppress(
     conn: AsyncConnection, *, tenant_id: int, scope: Scope, value: str, reason: Reason, until: datetime | None
 ) -> int:
     """Write to it no more; how many queued messages were taken back. An entry that is there gets the later end."""
+    await conn.execute(f"SELECT pg_advisory_xact_lock_shared({FILLS})", [tenant_id])
     await conn.execute(
         """
         INSERT INTO suppressions (tenant_id, scope, value, reason, expires_at)
@@ -56,6 +59,28 @@ async def suppress(
            AND CASE WHEN %(scope)s::text = 'address' THEN l.email ELSE split_part(l.email, '@', 2) END = %(value)s
         """,
         {"tenant": tenant_id, "scope": scope, "value": value},
+    )
+    return cursor.rowcount
+
+
+async def take_back_suppressed(conn: AsyncConnection, tenant_id: int, campaign_id: int) -> int:
+    """What a fill queued for the suppressed, for a suppression that came while it read; how many. Commit soon.
+
+    From here to the commit no suppression of the tenant is under way: an earlier one is seen here, a later one finds
+    the fill's messages.
+    """
+    await conn.execute(f"SELECT pg_advisory_xact_lock({FILLS})", [tenant_id])
+    cursor = await conn.execute(
+        """
+        UPDATE emails e SET status = 'suppressed', updated_at = now() FROM leads l
+         WHERE e.tenant_id = %(tenant)s AND e.campaign_id = %(campaign)s AND e.status = 'queued'
+           AND l.tenant_id = e.tenant_id AND l.id = e.lead_id
+           AND (l.email IN (SELECT value FROM suppressions WHERE tenant_id = %(tenant)s AND scope = 'address'
+                               AND (expires_at IS NULL OR expires_at > now()))
+             OR split_part(l.email, '@', 2) IN (SELECT value FROM suppressions WHERE tenant_id = %(tenant)s
+                               AND scope = 'domain' AND (expires_at IS NULL OR expires_at > now())))
+        """,
+        {"tenant": tenant_id, "campaign": campaign_id},
     )
     return cursor.rowcount
 

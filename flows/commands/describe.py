@@ -9,8 +9,9 @@ from flows.commands.terminal import Exit, out, run, stop
 from flows.policy import campaigns, lifecycle
 from flows.policy.lifecycle import Moves
 from flows.resources import migration_dsn
-from sql import description
+from sql import description, migrate
 from sql.description import Key, Table, Words
+from sql.migration_files import TARGETS
 
 BEGINS: Final = "<!-- from the catalog: python -m flows migrate describe --into docs/database.md -->"
 ENDS: Final = "<!-- until here -->"
@@ -25,6 +26,8 @@ def describe(
     into: Annotated[Path | None, typer.Option(help="page whose marked part is written anew; empty: print")] = None,
 ) -> None:
     """Tables with their keys, state words and moves, and what the back end reads and writes, as Markdown."""
+    if into is not None and (behind := run(_behind())):
+        stop(Exit.REJECTED, f"{into} stays: {behind} is not at the newest schema: python -m flows migrate up")
     text = run(_describe())
     if into is None:
         out.print(text, markup=False)
@@ -35,6 +38,15 @@ def describe(
     if not begins or not ends:
         stop(Exit.USAGE, f"{into} has no part between {BEGINS!r} and {ENDS!r}")
     into.write_text(f"{before}{BEGINS}\n\n{text}\n\n{ENDS}{after}")
+
+
+async def _behind() -> str | None:
+    """The first database whose catalog would not tell of everything."""
+    for target in TARGETS:
+        found = await migrate.status(await migration_dsn(target), target)
+        if found.pending or found.problem:
+            return target
+    return None
 
 
 async def _describe() -> str:

@@ -15,16 +15,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from flows.redact import redactor
 from providers.errors import Rejected, Unconfirmed
 from sql import jobs
 from sql.jobs import Job
-from sql.session import Contended, Pool, as_orchestrator, as_orchestrator_at_once
+from sql.session import Connection, Contended, Pool, as_orchestrator, as_orchestrator_at_once
 
 log = logging.getLogger(__name__)
 
+Said = TypeVar("Said")
 Handler = Callable[[Job], Awaitable[None]]
 """Works one job; may be run again after any crash. What it raises is the attempt's end."""
 
@@ -142,8 +144,7 @@ class Worker:
         again = not isinstance(error, (Poison, Rejected, Unconfirmed))
         words = redactor.clean(str(error) if isinstance(error, Poison) else f"{type(error).__name__}: {error}")
         with suppress(Contended):  # the lease ends by itself, and the attempt counts
-            async with as_orchestrator(self.pool) as conn:
-                status = await jobs.fail(conn, self.name, job, words, retryable=again)
+            status = await self._said(lambda conn: jobs.fail(conn, self.name, job, words, retryable=again))
             self.refused += status is None
             log.warning("job=%s queue=%s attempt=%d %s: %s", job.id, job.queue, job.attempt, status or "refused", words)
         self._let_go(job)
@@ -159,11 +160,23 @@ class Worker:
         for task in (left := [*self._tasks.values()]):
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        done, self._done = self._done, []
         with suppress(Contended):
-            async with as_orchestrator(self.pool) as conn:
-                done, self._done = self._done, []
-                self._settle(done, await jobs.finish(conn, self.name, done))
-                await jobs.release(conn, self.name, list(self._held.values()))
+            self._settle(done, await self._said(lambda conn: jobs.finish(conn, self.name, done)))
+            await self._said(lambda conn: jobs.release(conn, self.name, list(self._held.values())))
+
+    async def _said(self, word: Callable[[Connection], Awaitable[Said]]) -> Said:
+        """A last word on jobs, said again on a new connection for as long as a lease lasts; fencing decides."""
+        until = time.monotonic() + self.pace.lease_seconds
+        while True:
+            try:
+                async with as_orchestrator(self.pool) as conn:
+                    return await word(conn)
+            except Contended as error:
+                if time.monotonic() >= until:
+                    raise
+                log.warning("not heard, said again: %s", error)
+                await asyncio.sleep(self.pace.poll_seconds)
 
     async def _beat(self) -> None:
         """Lengthen the leases; stop what was taken from us, and everything once a whole lease went by unheard."""

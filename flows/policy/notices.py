@@ -9,6 +9,7 @@ from typing import Final
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
 SUBJECT_CHARACTERS: Final = 150
+OUR_COMMAND: Final = re.compile(r"[:;]? python -m flows [^;)]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ TEMPLATES: Final[Mapping[str, Words]] = {
             "Until it is seen everywhere, mail of $tenant is signed with the old key of $domain: leave it in place.",
         ),
     ),
+    "dns_deadline": Words(
+        "Setting up $tenant has ended: a DNS record is missing",
+        (
+            "Still to be published: $missing",
+            "We waited until the deadline. What was made for $tenant stays; once the record is there, ask us to go on.",
+        ),
+    ),
     "dns_wrong": Words(
         "$title",
         (
@@ -96,11 +104,17 @@ TOLD: Final[Mapping[str, str]] = {
     "submission_restored": "submission_restored",
     "dns_repaired": "dns_repaired",
     "dkim_to_publish": "dkim_to_publish",
+    "dns_deadline": "dns_deadline",
 }
 """Event of `infrastructure_events` to template: a notice and a mail to the owners and admins of its tenant."""
 
 LOUD: Final = ("high", "critical")
 """Severities of an alert that reach the tenant's and the platform's people."""
+
+
+def for_a_tenant(sentence: str) -> str:
+    """A sentence of ours without the commands that only an operator can give."""
+    return OUR_COMMAND.sub("", sentence)
 
 
 def render(kind: str, fields: Mapping[str, object]) -> Rendered:

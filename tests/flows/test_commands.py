@@ -19,6 +19,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from flows.__main__ import EXIT_CODES, app
+from flows.commands.describe import BEGINS, ENDS
 from flows.commands.terminal import Exit
 from flows.states import ONBOARDING_STEPS
 from tests.support.product import Customer, Product
@@ -239,6 +240,16 @@ def test_the_schema_is_up_to_date_and_says_so_in_json(product: Product) -> None:
         ("core", 0, None), ("analytics", 0, None)}  # fmt: skip
     assert "up to date" in flows("migrate", "up").stdout
     one_sentence(flows("migrate", "down", "nowhere", "0"), Exit.USAGE, "no target 'nowhere'")
+
+
+def test_a_page_is_not_written_from_a_database_that_is_behind(
+    product: Product, empty_database: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGINS}\nold\n{ENDS}\n")
+    product.configure(DATABASE__CORE_MIGRATION_DSN=empty_database)
+    one_sentence(flows("migrate", "describe", "--into", str(page)), Exit.REJECTED, "core is not at the newest schema")
+    assert page.read_text() == f"{BEGINS}\nold\n{ENDS}\n"
 
 
 def verdicts(said: Result) -> dict[str, dict[str, Any]]:

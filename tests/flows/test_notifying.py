@@ -24,7 +24,9 @@ from flows.__main__ import app
 from flows.following import followed
 from flows.notifying import deliver, deliver_notifications, spread, swept
 from flows.resources import resources
+from sql import provisioning
 from sql.notices import TRIES
+from sql.session import as_orchestrator
 from tests.support.product import Customer, Product
 from tests.support.smtp import DROP, SmtpServer, submission_server
 from tests.support.smtp_tls import server_context
@@ -299,6 +301,22 @@ async def test_a_tenant_is_told_the_line_that_cures_its_dns_and_the_platform_onl
     assert mine["Subject"] == "acme.example: dmarc missing"
     assert cure in text_of(mine)
     assert "enter only" not in text_of(theirs)
+
+
+async def test_a_tenant_whose_record_never_came_is_told_which(post: Post) -> None:
+    customer = post.product.sign_up()
+    person(post.product, customer, "o@a.example")
+    post.product.rows(
+        "INSERT INTO provisioning_runs (tenant_id, kind, target, idempotency_key, requested_by, status,"
+        " wait_reason, wait_detail, resume_at, deadline_at) VALUES (%s, 'onboard', '', 'k', 'test', 'waiting', 'dns',"
+        " 'enter only \"_pm-verify\" (and 4 more: python -m flows dns records acme.example)', now(), now())",
+        customer.pk,
+    )  # fmt: skip
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        assert len(await provisioning.expire_waits(conn)) == 1
+    await sweep()
+    (mine,) = [mail for mail in post.mails() if mail["Subject"] == "Setting up acme has ended: a DNS record is missing"]
+    assert 'Still to be published: enter only "_pm-verify" (and 4 more)' in text_of(mine)
 
 
 async def test_why_a_repair_is_refused_is_for_staff_to_read(post: Post) -> None:

@@ -136,6 +136,41 @@ async def test_what_an_error_means_for_the_job(database: str, error: Exception, 
     assert (found["status"], str(error).split(" ")[0] in found["last_error_message"]) == (left, True)
 
 
+def cut(database: str) -> None:
+    """The worker's connections of now die, as by a restart of a pooler or a failover."""
+    rows(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'penguin:worker'")
+
+
+LONG_LEASE = Pace(slots=10, lease_seconds=3600, poll_seconds=0.05, stop_seconds=0)  # no reaper comes to help
+
+
+async def test_a_failure_is_said_again_when_its_connection_died(database: str) -> None:
+    async def fail(_: Job) -> None:
+        await asyncio.to_thread(cut, database)
+        raise KeyError("tenant_id")
+
+    async with working(database, fail, LONG_LEASE):
+        await put(database, NewJob(QUEUE, {}, max_attempts=1))
+        await until(lambda: job(database)["status"] == "failed")
+    assert logged(database) == ["failed"]
+
+
+async def test_what_is_given_back_at_the_end_is_said_again_when_its_connection_died(database: str) -> None:
+    begun = asyncio.Event()
+
+    async def endless(_: Job) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cut(database)
+
+    async with working(database, endless, LONG_LEASE):
+        await put(database, NewJob(QUEUE, {}))
+        await asyncio.wait_for(begun.wait(), 20)
+    assert (job(database)["status"], logged(database)) == ("queued", ["released"])
+
+
 async def test_a_poisoned_job_dies_by_its_budget_with_its_reason(database: str) -> None:
     async def fail(_: Job) -> None:
         raise ValueError("no such column")

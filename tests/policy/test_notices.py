@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.policy.notices import SUBJECT_CHARACTERS, TEMPLATES, TOLD, render
+from flows.policy.notices import SUBJECT_CHARACTERS, TEMPLATES, TOLD, for_a_tenant, render
 
 FIELDS = {
     "tenant": "Acme", "expires_at": "2026-11-30", "past_due_since": "2026-11-30", "release_planned_for": "2026-12-24",
     "severity": "high", "title": "A server is gone", "since": "2026-11-22",
     "domain": "acme.example", "names": "_dmarc.acme.example TXT", "cure": "enter only _dmarc",
+    "missing": "enter only _pm-verify",
     "enter": "pm202611e._domainkey", "value": '"v=DKIM1; k=ed25519; p=AAAA"',
 }  # fmt: skip
 
@@ -43,6 +44,11 @@ def test_a_template_that_lacks_a_field_or_is_none_says_so() -> None:
         render("subscription_past_due", {"tenant": "Acme"})
     with pytest.raises(ValueError, match="no template is called 'greeting'"):
         render("greeting", FIELDS)
+
+
+def test_a_tenant_is_told_no_command_of_ours() -> None:
+    told = for_a_tenant("acme.example enter _dmarc (and 3 more: python -m flows dns records acme.example); soon")
+    assert told == "acme.example enter _dmarc (and 3 more); soon"
 
 
 def test_the_documents_tell_of_every_event_that_people_are_told_of() -> None:

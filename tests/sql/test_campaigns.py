@@ -1,10 +1,12 @@
 """Campaigns: one message a lead, accounts in turn, moves from where they may come."""
 
+import asyncio
+
 import psycopg
 import pytest
 
-from sql import campaigns, templates
-from sql.session import as_tenant
+from sql import campaigns, suppressions, templates
+from sql.session import as_orchestrator, as_tenant
 from tests.support.postgres import TenantRow, add_tenant
 
 
@@ -61,6 +63,68 @@ async def test_the_suppressed_get_none(pool, tenant, campaign) -> None:
             "INSERT INTO suppressions (tenant_id, value, reason) VALUES (1, 'lead2@beta.example', 'complaint')"
         )
     assert await queued(pool, tenant, campaign) == 4
+
+
+async def suppressed(pool, tenant, said: asyncio.Event, go_on: asyncio.Event) -> int:
+    """One suppression of lead 2, not committed before `go_on`; how many messages it took back."""
+    async with as_tenant(pool, tenant.uuid) as conn:
+        taken = await suppressions.suppress(
+            conn, tenant_id=tenant.pk, scope="address", value="lead2@beta.example", reason="complaint", until=None
+        )
+        said.set()
+        await go_on.wait()
+        return taken
+
+
+async def waits_for_a_lock(pool) -> None:
+    """Until somebody does."""
+    while True:
+        async with as_orchestrator(pool) as conn:
+            row = await (await conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")).fetchone()
+        if row and row[0]:
+            return
+        await asyncio.sleep(0.02)
+
+
+async def of_lead_2(pool, tenant) -> list[tuple[str]]:
+    async with as_tenant(pool, tenant.uuid) as conn:
+        return await (await conn.execute("SELECT status FROM emails WHERE lead_id = 2")).fetchall()
+
+
+async def test_a_suppression_that_commits_while_the_leads_are_read_is_seen(pool, tenant, campaign) -> None:
+    async with as_orchestrator(pool) as holder:  # the fill has begun, and waits for the row of its campaign
+        await holder.execute("SELECT FROM campaigns WHERE id = %s FOR UPDATE", [campaign])
+        fill = asyncio.create_task(queued(pool, tenant, campaign))
+        await asyncio.wait_for(waits_for_a_lock(pool), 20)
+        free = asyncio.Event()
+        free.set()
+        assert await suppressed(pool, tenant, asyncio.Event(), free) == 0
+    assert await fill == 4
+    assert await of_lead_2(pool, tenant) == [("suppressed",)]
+
+
+async def test_a_fill_waits_for_a_suppression_that_is_under_way(pool, tenant, campaign) -> None:
+    said, go_on = asyncio.Event(), asyncio.Event()
+    suppression = asyncio.create_task(suppressed(pool, tenant, said, go_on))
+    await said.wait()
+    fill = asyncio.create_task(queued(pool, tenant, campaign))
+    await asyncio.wait_for(waits_for_a_lock(pool), 20)
+    go_on.set()
+    assert (await suppression, await fill) == (0, 4)
+    assert await of_lead_2(pool, tenant) == [("suppressed",)]
+
+
+async def test_a_suppression_waits_for_a_fill_that_is_about_to_commit(pool, tenant, campaign) -> None:
+    go_on = asyncio.Event()
+    go_on.set()
+    async with as_tenant(pool, tenant.uuid) as conn:
+        filled = await campaigns.queue_messages(
+            conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[1], lead_ids=None, open_words=["draft"]
+        )
+        suppression = asyncio.create_task(suppressed(pool, tenant, asyncio.Event(), go_on))
+        await asyncio.wait_for(waits_for_a_lock(pool), 20)
+    assert (filled, await suppression) == (5, 1)
+    assert await of_lead_2(pool, tenant) == [("suppressed",)]
 
 
 async def test_a_campaign_without_a_mailbox_is_refused(pool, tenant, campaign) -> None:
