@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from flows import vault
 from flows.policy import convergence, host_clock
 from flows.policy.convergence import Change, Desired, Facts
+from flows.policy.host_clock import WrongClock
 from flows.resources import Resources
 from providers.errors import Rejected, Unavailable
 from providers.ssh import Output, Shell
 from sql import vps_instances
 from sql.provisioning import Run
-from sql.session import as_orchestrator
+from sql.session import as_orchestrator, time_of
 from sql.vps_instances import Instance
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,9 @@ async def converge(r: Resources, instance: Instance, desired: Desired) -> tuple[
         asked_at = time.time()
         facts = facts_in(await shell.run(look, timeout_seconds=FACTS_SECONDS))
         changes = convergence.plan(desired, facts)
-        if not host_clock.being_mended(changes):
-            trust_clock(facts, asked_at)
+        if wrong := host_clock.wrong_clock(facts, asked_at, answered_at := time.time()):
+            await ensure_own_clock_trusted(r)
+            changes = (set_or_refused(wrong, changes, facts, answered_at), *changes)
         if not changes:
             return ()
         armed = convergence.needs_confirmation(changes)
@@ -80,16 +82,26 @@ async def ensure_clock_trusted(r: Resources, instance: Instance) -> None:
     """A look at the clock alone, before a host is to sign something that others judge."""
     async with shell_on(r, instance) as shell:
         asked_at = time.time()
-        trust_clock(
-            facts_in(await shell.run(convergence.facts_script(Desired()), timeout_seconds=FACTS_SECONDS)), asked_at
-        )
+        facts = facts_in(await shell.run(convergence.facts_script(Desired()), timeout_seconds=FACTS_SECONDS))
+        if wrong := host_clock.wrong_clock(facts, asked_at, answered_at := time.time()):
+            await ensure_own_clock_trusted(r)
+            set_or_refused(wrong, (), facts, answered_at)
 
 
-def trust_clock(facts: Facts, asked_at: float) -> None:
-    """Go no further with a host whose clock is wrong: wait where it sets itself, call a person where it cannot."""
-    if wrong := host_clock.wrong_clock(facts, asked_at, time.time()):
-        kind = Unavailable if wrong.mends_itself else Rejected
-        raise kind("host", "clock", wrong.sentence)
+async def ensure_own_clock_trusted(r: Resources) -> None:
+    """Judge and set no host by our clock while the database has another time."""
+    async with as_orchestrator(r.pool) as conn:
+        witness = await time_of(conn)
+    if why := host_clock.doubt(time.time(), witness.timestamp()):
+        raise Rejected("worker", "clock", why)
+
+
+def set_or_refused(wrong: WrongClock, changes: tuple[Change, ...], facts: Facts, answered_at: float) -> Change:
+    """The change that sets a wrong clock; else go no further: wait where it sets itself, call a person where not."""
+    if told := host_clock.setting(wrong, changes, facts, answered_at):
+        return told
+    kind = Unavailable if wrong.mends_itself else Rejected
+    raise kind("host", "clock", wrong.sentence)
 
 
 async def apply(

@@ -6,6 +6,7 @@ statement and end with it, so a connection that goes back to a pool carries noth
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -161,6 +162,12 @@ async def change_lock(dsn: str, system: str, *, wait_seconds: int = CHANGE_LOCK_
             except psycopg.errors.QueryCanceled as error:
                 raise Contended(f"other processes kept changing {system} for {wait_seconds} s") from error
         yield
+
+
+async def time_of(conn: AsyncConnection[Any]) -> datetime:
+    """The time by the clock of the database's machine, now and not when the transaction began."""
+    [row] = await (await conn.execute("SELECT clock_timestamp()")).fetchall()
+    return row[0]
 
 
 async def lock_is_free(conn: AsyncConnection[Any], run_id: UUID) -> bool:

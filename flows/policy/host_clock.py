@@ -36,6 +36,28 @@ def wrong_clock(facts: Facts, asked_at: float, answered_at: float) -> WrongClock
     return WrongClock(round(off), mends_itself=facts.container == OWN)
 
 
+def setting(wrong: WrongClock, changes: tuple[Change, ...], facts: Facts, answered_at: float) -> Change | None:
+    """Tell a host the time before anything else, where the plan is only now to give it a time service.
+
+    That service comes by apt, which refuses indexes that are not yet valid, or no longer, by the clock it has. None
+    where the host has a service that sets the clock, or cannot set it.
+    """
+    if not wrong.mends_itself or not being_mended(changes):
+        return None
+    summary = f"{COMPONENT}: set, it was {abs(wrong.seconds)} s {'ahead' if wrong.seconds > 0 else 'behind'}"
+    return Change(summary, f"set_clock {round(answered_at)} {facts.up_seconds}")
+
+
 def being_mended(changes: tuple[Change, ...]) -> bool:
-    """Whether a plan gives the host a time service: then that comes first, and the next look judges."""
+    """Whether a plan gives the host a time service."""
     return any(change.summary.startswith(f"{COMPONENT}:") for change in changes)
+
+
+def doubt(ours: float, witness: float) -> str | None:
+    """Why no host may be judged by our own clock: another machine of ours, the database's, has another time."""
+    if abs(ours - witness) <= LIMIT_SECONDS:
+        return None
+    return (
+        f"the clocks of the worker and of the database are {abs(ours - witness):.0f} s apart (limit {LIMIT_SECONDS} s),"
+        " so no host's clock is judged or set; see timedatectl on both machines"
+    )

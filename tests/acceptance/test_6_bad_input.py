@@ -1,5 +1,6 @@
 """What goes wrong outside: one sentence, a truthful state, nothing bought that should not be, and on it goes."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,22 @@ IMPATIENT = {"PENGUINMAILS_DNS__PUBLISH_WAIT_SECONDS": "8", "PENGUINMAILS_MAIL__
 WRONG_KEY = {"PENGUINMAILS_HOSTWINDS__API_KEY": "0123456789abcdef0123456789abcdef"}
 SENTENCE_LIMIT = 700
 WINDOWS = ("LISTED", "ACTIVE", "SSH")
+# A machine of its own, a quarter behind, without a time service: until it is told the time, apt refuses its indexes.
+BEHIND = "/run/behind"
+MONTHS_BEHIND = {
+    "date": f"""#!/bin/sh
+case "$*" in *-s*@*) [ $((${{*##*@}} - $(/bin/date +%s))) -ge -60 ] && rm {BEHIND}; exit ;; esac
+[ ! -e {BEHIND} ] || exec /bin/date -d '-90 days' "$@"
+exec /bin/date "$@"
+""",
+    "apt-get": f"""#!/bin/sh
+[ ! -e {BEHIND} ] || {{ echo 'E: Release file for http://mirror.example/ is not valid yet' >&2; exit 100; }}
+exec /usr/bin/apt-get "$@"
+""",
+    "systemd-detect-virt": "#!/bin/sh\necho none\nexit 1\n",
+}
+TIME_SERVICE = "/etc/systemd/system/systemd-timesyncd.service"  # a stand-in: a container may not have the real one
+KEEPS_TIME = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 AN_HOUR_AHEAD = b'#!/bin/sh\nexec /bin/date -d "+1 hour" "$@"\n'  # hosts share their machine's clock
 
 
@@ -136,9 +153,12 @@ def silent_server(journey: Journey, quirk: str) -> None:
 
 
 def ssh_trouble(journey: Journey) -> None:
-    """A server that stops answering SSH in the middle of a run, and answers again."""
+    """A server whose clock is months behind, and that stops answering SSH in the middle of a run."""
     lab, tenant = journey.lab, journey.tenant
-    lab.dies(tenant, "before", "flows.onboarding.hosts:converge", 2)
+    lab.dies(tenant, "before", "flows.onboarding.hosts:converge", 1)
+    for name, script in MONTHS_BEHIND.items():
+        lab.on_host(tenant, f"cat > /usr/local/bin/{name} && chmod +x /usr/local/bin/{name}", script.encode())
+    lab.on_host(tenant, f"touch {BEHIND}; cat > {TIME_SERVICE}", KEEPS_TIME.encode())
     lab.on_host(tenant, "systemctl stop ssh")
 
     def mend() -> None:
@@ -147,6 +167,7 @@ def ssh_trouble(journey: Journey) -> None:
 
     at_once(journey.goes_live, mend)
     journey.told["ssh"] = failures(lab, tenant)[0]
+    lab.on_host(tenant, f"! [ -e {BEHIND} ] && cd /usr/local/bin && rm {' '.join(MONTHS_BEHIND)}")
 
 
 def failures(lab: Lab, tenant: Tenant) -> list[str]:
@@ -192,6 +213,15 @@ def test_a_refusing_dns_host_a_foreign_host_key_a_wrong_clock_and_a_deferring_re
 
 def test_a_server_that_refuses_ssh_for_a_while_is_told_and_outlived(journeys: dict[str, Journey]) -> None:
     assert "198.51.100." in journeys["ssh"].told["ssh"]
+
+
+def test_a_server_without_a_time_service_is_told_the_time_before_apt_is_asked(journeys: dict[str, Journey]) -> None:
+    """A quarter behind, apt takes the mirror's indexes for not yet valid: no time service could be installed."""
+    lab, tenant = journeys["ssh"].lab, journeys["ssh"].tenant
+    (step,) = lab.rows(
+        "SELECT output FROM provisioning_steps WHERE tenant_id = %s AND step_key = 'secure_host'", tenant.id
+    )
+    assert re.fullmatch(r"clock: set, it was 77\d{5} s behind", step["output"]["changed"][0])
 
 
 def test_a_server_that_came_badly_on_a_blocked_and_listed_address_is_told_step_by_step_and_goes_live(

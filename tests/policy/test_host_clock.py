@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.policy.convergence import Facts, plan
-from flows.policy.host_clock import LIMIT_SECONDS, being_mended, wrong_clock
+from flows.policy.host_clock import LIMIT_SECONDS, being_mended, doubt, setting, wrong_clock
 from flows.policy.secure_host import HostSecurity, desired
 from tests.support.hosts_as_wished import facts_as_wished
 
@@ -42,8 +42,38 @@ def test_a_clock_of_its_own_is_left_to_the_hosts_time_service() -> None:
     assert "timedatectl timesync-status" in wrong.sentence
 
 
-def test_a_host_without_a_time_service_gets_one_before_it_is_judged() -> None:
-    wish = desired(HostSecurity((IPv4Network("192.0.2.7/32"),), ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 worker",)))
-    whole = facts_as_wished(wish)
-    assert not being_mended(plan(wish, whole))
-    assert being_mended(plan(wish, replace(whole, holds=whole.holds - {"clock/synchronised"})))
+WISH = desired(HostSecurity((IPv4Network("192.0.2.7/32"),), ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 worker",)))
+WHOLE = facts_as_wished(WISH)
+WITHOUT_SERVICE = plan(WISH, replace(WHOLE, holds=WHOLE.holds - {"clock/synchronised"}))
+QUARTER = 90 * 86400
+
+
+def test_a_plan_says_whether_it_brings_a_time_service() -> None:
+    assert not being_mended(plan(WISH, WHOLE))
+    assert being_mended(WITHOUT_SERVICE)
+
+
+@pytest.mark.parametrize(("off", "words"), [(-QUARTER, "s behind"), (QUARTER, "s ahead")])
+def test_a_host_that_is_only_to_get_a_time_service_is_told_the_time_before_apt_is_asked(off: int, words: str) -> None:
+    facts = replace(told(int(ANSWERED) + off), up_seconds=77)
+    wrong = wrong_clock(facts, ASKED, ANSWERED)
+    assert wrong is not None
+    change = setting(wrong, WITHOUT_SERVICE, facts, ANSWERED)
+    assert change is not None
+    assert change.script == f"set_clock {int(ANSWERED)} 77"
+    assert change.summary.startswith("clock: set, it was 77")
+    assert change.summary.endswith(words)
+
+
+def test_a_clock_that_a_service_or_a_machine_sets_is_left_to_it() -> None:
+    own, lent = wrong_clock(told(0), ASKED, ANSWERED), wrong_clock(told(0, "lxc"), ASKED, ANSWERED)
+    assert own is not None
+    assert lent is not None
+    assert setting(own, plan(WISH, WHOLE), told(0), ANSWERED) is None
+    assert setting(lent, WITHOUT_SERVICE, told(0, "lxc"), ANSWERED) is None
+
+
+@pytest.mark.parametrize("off", [-QUARTER, -LIMIT_SECONDS - 1, LIMIT_SECONDS + 1])
+def test_no_host_is_judged_by_a_clock_that_the_database_does_not_share(off: int) -> None:
+    assert doubt(ASKED, ASKED + LIMIT_SECONDS) is None
+    assert f"are {abs(off)} s apart" in (doubt(ASKED + off, ASKED) or "")

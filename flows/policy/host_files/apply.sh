@@ -30,6 +30,12 @@ finish() {
     say end
 }
 
+# --- the time ---------------------------------------------------------------------------------------------------
+set_clock() { # seconds since the epoch, and how long the host was up then: since that we may have waited for a lock
+    text=$(date -u -s "@$(($1 + $(cut -d. -f1 /proc/uptime) - $2))" 2>&1) || refuse $NEVER clock "$(printf '%s' "$text" | brief)"
+    say done clock-set
+}
+
 # --- packages ---------------------------------------------------------------------------------------------------
 # Nothing starts while packages are unpacked: each service starts once, with our files.
 close_gate() { [ -e "$GATE" ] || { printf '#!/bin/sh\n# penguin\nexit 101\n' >"$GATE" && chmod 755 "$GATE"; }; }
