@@ -1,7 +1,8 @@
 """Publish records at DNS hosts that have an API of their own, through dns-lexicon.
 
 The library has no time limits and no transactions: every call runs in a thread of its own that is left behind when it
-is late, and a publication that breaks off in the middle is Unconfirmed, to be read and completed by the next run.
+is late and writes nothing more from then on; a publication that breaks off in the middle is Unconfirmed, to be read and
+completed by the next run.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar, cast
 
 from pydantic import SecretStr
 
@@ -22,15 +25,36 @@ T = TypeVar("T")
 PROVIDER = "dns_host"
 STRING_BYTES = 255  # RFC 1035 3.3: one character-string
 # Hosts whose API takes text as a zone file writes it: strings of at most 255 bytes, in quotes.
-QUOTES_TEXT = frozenset({"powerdns"})
+QUOTES_TEXT = frozenset({"cloudflare", "powerdns"})
+# Where an MX record's preference is a field of its own, which the library neither sends nor reads.
+PREFERENCE_APART = frozenset({"cloudflare"})
 # Where the library takes an alias' target for a name inside the zone: one that is not would be published wrong.
 ALIASES_STAY_INSIDE = frozenset({"powerdns"})
 # Where a record has no id of its own: the library makes one of its content and reads it wrong when a slash is in it.
 NAMELESS = frozenset({"powerdns"})
 NAMED_TARGET = frozenset({"CNAME", "MX", "NS", "PTR", "SRV"})
 REFUSED, MISSING, TOO_MANY, SERVER_ERROR = frozenset({401, 403}), 404, 429, 500
+# Of the time limit: what is sent by then has as long as is left to arrive before the caller lets go of its lock.
+LAST_WRITE = 2 / 3
 
 Record = Mapping[str, Any]
+
+
+class Patience:
+    """Whether a thread may begin another write: not shortly before its time is up, nor once nobody waits for it."""
+
+    def __init__(self, seconds: float) -> None:
+        """From now on."""
+        self._until = monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether whoever waits may be gone, and another actor at the zone, before a write sent now has arrived."""
+        return monotonic() >= self._until
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._until = 0.0
 
 
 class Lexicon:
@@ -43,7 +67,7 @@ class Lexicon:
         secret: SecretStr,
         options: Mapping[str, str] | None = None,
         *,
-        timeout_seconds: float = 60,
+        timeout_seconds: float = 90,
     ) -> None:
         """`name` is the library's; `secret` a token, or a JSON object of its secret options. `options` are public."""
         self._name = name
@@ -89,12 +113,13 @@ class Lexicon:
                     Rejected, "publish", f"{change.name}: no alias to another zone can be published here"
                 )
         done: list[RecordChange] = []
+        patience = Patience(LAST_WRITE * self._timeout_seconds)
 
         def work(operations: Any) -> None:
             for change in changes:
                 self._expect(operations, change)
             for change in changes:
-                self._bring_about(change)
+                self._bring_about(change, patience)
                 done.append(change)
 
         try:
@@ -104,6 +129,8 @@ class Lexicon:
                 raise
             words = f"{len(done)} of {len(changes)} record sets are published; then: {error.detail}"
             raise Unconfirmed(PROVIDER, "publish", words, retry_after_seconds=error.retry_after_seconds) from error
+        finally:
+            patience.end()
 
     def _set(self, operations: Any, name: str, rtype: str) -> RRset | None:
         found = _records(operations, rtype, _plain(name))
@@ -122,7 +149,7 @@ class Lexicon:
         if not _same(now.values if now else (), change.expected, change.rtype):
             raise self._failed(Changed, "publish", f"{change.name} {change.rtype} is no longer what was read")
 
-    def _bring_about(self, change: RecordChange) -> None:
+    def _bring_about(self, change: RecordChange, patience: Patience) -> None:
         """Take a record in place of another where there is one: a second SPF record is worse than an old one."""
         name, rtype = _plain(change.name), change.rtype
         writer = self._provider(change.ttl)
@@ -131,13 +158,19 @@ class Lexicon:
         wanted = {_compared(value, rtype): value for value in change.values}
         new = [value for key, value in wanted.items() if key not in standing]
         old = [record for key, record in standing.items() if key not in wanted]
-        paired = 0 if self._name in NAMELESS else min(len(old), len(new))
-        for record, value in zip(old[:paired], new, strict=False):
-            writer.update_record(record["id"], rtype, name, self._content(rtype, value))
-        for record in old[paired:]:
-            writer.delete_record(None, rtype, name, record["content"])
-        for value in new[paired:]:
-            writer.create_record(rtype, name, self._content(rtype, value))
+        nameless = self._name in NAMELESS
+        paired = 0 if nameless else min(len(old), len(new))
+        writes: list[Callable[[], Any]] = [
+            *(partial(writer.update_record, record["id"], rtype, name, self._content(rtype, value))
+              for record, value in zip(old[:paired], new, strict=False)),
+            *(partial(writer.delete_record, None if nameless else record["id"], rtype, name, record["content"])
+              for record in old[paired:]),
+            *(partial(writer.create_record, rtype, name, self._content(rtype, value)) for value in new[paired:]),
+        ]  # fmt: skip
+        for write in writes:
+            if patience.is_over:
+                raise self._failed(Unconfirmed, "publish", "there was no time left for another write")
+            write()
         now = self._set(self._provider(), name, rtype)
         if not _same(now.values if now else (), change.values, rtype):
             raise self._failed(Unconfirmed, "publish", f"{name} {rtype} does not read back as it was written")
@@ -168,6 +201,8 @@ class Lexicon:
             {"provider_name": self._name, "domain": self._zone, "ttl": ttl, self._name: own}
         )
         provider = module.Provider(config)
+        if self._name in PREFERENCE_APART:
+            provider._request = _with_preferences(provider._request)  # noqa: SLF001  the one door all its calls go by
         provider.authenticate()
         return provider
 
@@ -209,7 +244,7 @@ class Lexicon:
 
     def _answered(self, action: str, response: Any) -> ProviderError:
         status = int(response.status_code)
-        words = f"HTTP {status}"
+        words = f"HTTP {status}{_codes(response)}"
         if status in REFUSED:
             return self._failed(Unauthorized, action, words)
         if status == TOO_MANY:
@@ -235,6 +270,32 @@ def _records(operations: Any, rtype: str | None, name: str | None) -> list[Recor
         for record in found
         if (rtype is None or record["type"] == rtype) and (name is None or _plain(str(record["name"])) == name)
     ]
+
+
+def _with_preferences(request: Callable[..., Any]) -> Callable[..., Any]:
+    """The library's request, made to send and read an MX record as a zone file writes it: preference, then target."""
+
+    def asked(action: str, url: str, data: dict[str, Any] | None = None, query_params: Any = None) -> Any:
+        if data and data.get("type") == "MX":
+            preference, _, target = str(data["content"]).partition(" ")
+            data = {**data, "priority": int(preference), "content": target}
+        payload: dict[str, Any] = request(action, url, data, query_params)
+        if isinstance(payload["result"], list):
+            for record in cast("list[dict[str, Any]]", payload["result"]):
+                if record.get("type") == "MX":
+                    record["content"] = f"{record['priority']} {record['content']}"
+        return payload
+
+    return asked
+
+
+def _codes(response: Any) -> str:
+    """The host's own numbers for what is wrong, where it tells them; its sentences may quote what was sent."""
+    try:
+        found = [int(error["code"]) for error in response.json()["errors"]]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return f", error {', '.join(map(str, found))}" if found else ""
 
 
 def _same(one: Sequence[str], other: Sequence[str], rtype: str) -> bool:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 ACTOR = "repair"
 AT_ONCE = 8  # of a chunk; the others' next look comes within the hour
-SECONDS = 60.0
+LOOK_SECONDS = 60.0
 
 
 async def mend(r: Resources, seen: Sequence[Seen]) -> None:
@@ -53,8 +53,7 @@ async def mend_one(r: Resources, one: Seen) -> None:
     """One domain; what cannot be done now is tried at its next look, what may not be done is told once."""
     name, tenant_id = one.domain.domain_name, one.domain.tenant_id
     try:
-        async with asyncio.timeout(SECONDS):
-            refused = await repaired(r, one)
+        refused = await repaired(r, one)
     except Rejected as error:
         refused = "" if isinstance(error, Changed) else error.detail
         log.warning("domain=%s error=%s", name, error)
@@ -79,15 +78,30 @@ async def repaired(r: Resources, one: Seen) -> str:
 
 
 async def carried_out(r: Resources, run: Run, domain_id: int) -> str:
-    """Plan from the rows as they are now, and apply what may go out by itself."""
+    """Plan from the rows as they are now, and apply what may go out by itself.
+
+    A publication under way is not broken off: the DNS host has a limit of its own, after which nothing more is written.
+    """
+    async with asyncio.timeout(LOOK_SECONDS):
+        plan, why = await decided(r, run, domain_id)
+    if plan is not None and plan.changes:
+        await publishing.carry_out(r, plan, actor=ACTOR)
+        names = ", ".join(f"{change.name} {change.rtype}" for change in plan.changes)
+        details = {"domain": plan.domain.domain_name, "names": names}
+        await publishing.note(r, plan.domain, "dns_repaired", ACTOR, None, details)
+    return why
+
+
+async def decided(r: Resources, run: Run, domain_id: int) -> tuple[Plan | None, str]:
+    """What may be put back by itself, and why a person decides over the rest."""
     domain, asked = await as_of_now(r, run, domain_id)
     figures = RepairRules(most_a_day=r.settings.dns.repairs_a_day)
     if domain is None or domain.dns_host is None or not asked or not figures.most_a_day:
-        return ""
+        return None, ""
     past = [publication_of(event) for event in await publishing.publications(r, domain)]
     now = datetime.now(UTC)
     if why := rules.too_many(entries(domain.dns_records)) or rules.spent(past, now, figures):
-        return why
+        return None, why
     tired = {
         entry.expected.key: why
         for entry in asked
@@ -96,12 +110,7 @@ async def carried_out(r: Resources, run: Run, domain_id: int) -> str:
     asked = [entry for entry in asked if entry.expected.key not in tired]
     plan, refused = await judged(r, await wanted(r, domain, asked, past), asked, past)
     refused += [f"{key}: {why}" for key, why in tired.items()]
-    if plan.changes:
-        await publishing.carry_out(r, plan, actor=ACTOR)
-        names = ", ".join(f"{change.name} {change.rtype}" for change in plan.changes)
-        details = {"domain": domain.domain_name, "names": names}
-        await publishing.note(r, domain, "dns_repaired", ACTOR, None, details)
-    return "; ".join(refused)
+    return plan, "; ".join(refused)
 
 
 async def as_of_now(r: Resources, run: Run, domain_id: int) -> tuple[Domain | None, list[Entry]]:

@@ -1,6 +1,8 @@
 """DNS hosts with an API of their own: nobody's record is lost, a half publication is told, no secret leaves."""
 
+import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,6 +153,34 @@ async def test_a_host_that_hangs_is_left_to_itself(powerdns: PowerDns) -> None:
     powerdns.reads, powerdns.answers = [], ["hang"]
     with pytest.raises(Unconfirmed):
         await lexicon(powerdns, timeout_seconds=1.5).publish([change("one", "1", expected=())])
+
+
+@pytest.mark.parametrize("gives_up", ["at its limit", "when it is cancelled"])
+async def test_nothing_more_is_written_once_nobody_waits(powerdns: PowerDns, gives_up: str) -> None:
+    """Whoever waited holds a lock until then: another may be at the zone by now."""
+    powerdns.answers = ["late"]
+    host = lexicon(powerdns, timeout_seconds=4 if gives_up == "at its limit" else 60)
+    publishing = asyncio.create_task(host.publish([change("one", "1", expected=()), change("two", "2", expected=())]))
+    while not writes(powerdns) and not publishing.done():  # noqa: ASYNC110  a moment
+        await asyncio.sleep(0.01)
+    if gives_up == "when it is cancelled":
+        publishing.cancel()
+    with pytest.raises((Unconfirmed, asyncio.CancelledError)):
+        await publishing
+    powerdns.held.set()
+    for thread in threading.enumerate():
+        if thread.name == "dns-lexicon":
+            await asyncio.to_thread(thread.join)
+    assert writes(powerdns) == [f"one.{ZONE}. TXT"]
+
+
+async def test_no_write_is_begun_shortly_before_the_limit(powerdns: PowerDns) -> None:
+    """What is on its way when the limit comes would arrive after whoever waited has let go of its lock."""
+    powerdns.answers = ["late"]
+    asyncio.get_running_loop().call_later(2.1, powerdns.held.set)
+    with pytest.raises(Unconfirmed, match="of 2 record sets are published; then: "):
+        await lexicon(powerdns, timeout_seconds=3).publish([change("one", "1"), change("two", "2")])
+    assert len(writes(powerdns)) < 2  # none where reading alone took that long
 
 
 async def test_the_serial_moves_when_a_record_does(host: Lexicon) -> None:
