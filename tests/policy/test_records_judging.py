@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flows.policy.records import (
@@ -315,5 +315,6 @@ def test_green_needs_the_authority_and_red_is_never_made_of_silence(authority, r
 
 
 @given(st.lists(st.text(max_size=60), max_size=4), st.sampled_from(sorted(RECORDS)))
+@example(values=["."], key="srv-imaps")  # a target that is nothing but its final dot
 def test_hostile_values_are_a_verdict_never_an_exception(values, key):
     assert everywhere(key, *values).truth in Truth

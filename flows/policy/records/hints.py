@@ -71,7 +71,7 @@ def appended_target(expected: ExpectedRecord, values: Sequence[str]) -> Hint | N
         return None
     for wanted in expected.values:
         target = same_form(wanted.split()[-1])
-        if any(same_form(value).split()[-1].startswith(f"{target}.") for value in values if value.split()):
+        if any(form.split()[-1].startswith(f"{target}.") for form in map(same_form, values) if form.strip()):
             return Hint("target_appended", f'the panel appends the zone to the target: end it with a dot, "{target}."')
     return None
 
