@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
@@ -101,7 +100,7 @@ async def first_wrong(r: Resources, hosts: Hosts) -> Verdict | None:
     verdicts = await observing.judge_all(r.resolver, [forward(name, ip) for name, ip in hosts.items()])
     for (name, ip), verdict in zip(hosts.items(), verdicts, strict=True):
         if not verdict.passed:
-            return replace(verdict, subject=name, expected=str(ip))
+            return verdict._replace(subject=name, expected=str(ip))
     return None
 
 

@@ -3,9 +3,8 @@
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +46,7 @@ async def _doctor(*, as_json: bool, catalogues: bool, probe_actions: bool) -> No
             found += [probed(action, answer) for action, answer in (await r.vps.probe()).items()]
         found += check_oddities(r)
     if as_json:
-        say_json([asdict(verdict) for verdict in found])
+        say_json([spelt_out(verdict) for verdict in found])
     else:
         for action, text in lists.items():
             out.print(f"{action}\n{text}\n", markup=False, highlight=False)
@@ -56,6 +55,11 @@ async def _doctor(*, as_json: bool, catalogues: bool, probe_actions: bool) -> No
             [(v.truth, v.subject, "; ".join(v.found), v.fix) for v in found],
         )  # fmt: skip
     raise typer.Exit(Exit.FAILED if overall(found) is Truth.FAIL else Exit.OK)
+
+
+def spelt_out(verdict: Verdict) -> dict[str, Any]:
+    """The verdict and its evidence by the names of their parts."""
+    return verdict._asdict() | {"evidence": [one._asdict() for one in verdict.evidence]}
 
 
 async def guarded(check: Callable[[Resources], Awaitable[Verdict]], r: Resources) -> Verdict:

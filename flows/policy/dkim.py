@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from flows.policy.verdict import Truth, Verdict
 
@@ -38,8 +38,7 @@ class DkimRecord:
         return f"v=DKIM1; k={self.algorithm}; p={self.public_b64}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(NamedTuple):
     """A published key as a verifier reads it; an empty key is a revoked one."""
 
     algorithm: str

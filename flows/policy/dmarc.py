@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from flows.policy.names import is_under, same_form
 from flows.policy.verdict import Truth, Verdict
@@ -33,8 +32,7 @@ class DmarcPolicy(StrEnum):
         return tuple(DmarcPolicy).index(self)
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcRecord:
+class DmarcRecord(NamedTuple):
     """A record as a receiver of today reads it; `tags` holds every tag in its order, unknown ones too."""
 
     text: str

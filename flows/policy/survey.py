@@ -1,7 +1,6 @@
 """What any domain publishes for mail, judged without knowing whose it is: no expectation but the standards."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -132,8 +131,8 @@ def judge_exchange(reverse: Verdict) -> Verdict:
     """The reverse name of a host that receives: nobody has to have one, so what is wrong with it is only said."""
     subject = f"mx-{reverse.subject}"
     if reverse.truth is not Truth.FAIL:
-        return replace(reverse, subject=subject)
-    return replace(reverse, subject=subject, truth=Truth.PASS, fix="", warnings=(reverse.fix,))
+        return reverse._replace(subject=subject)
+    return reverse._replace(subject=subject, truth=Truth.PASS, fix="", warnings=(reverse.fix,))
 
 
 def judge_optional(subject: str, version: str, values: Sequence[str]) -> Verdict:

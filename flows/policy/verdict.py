@@ -1,9 +1,9 @@
 """Truth with three values, and what it rests on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Truth(StrEnum):
@@ -14,8 +14,7 @@ class Truth(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One observation a verdict rests on: who said what, when, and how long it holds."""
 
     source: str  # server, receiver or host that said it
@@ -25,8 +24,7 @@ class Evidence:
     ttl_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One judgement. `reason` is a short code, `fix` one line for the person who can mend it."""
 
     subject: str  # the record key, address or check that was judged
@@ -35,8 +33,8 @@ class Verdict:
     expected: str = ""
     found: tuple[str, ...] = ()
     fix: str = ""
-    evidence: tuple[Evidence, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
+    evidence: tuple[Evidence, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

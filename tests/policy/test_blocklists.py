@@ -1,6 +1,5 @@
 """Every answer of a blocklist, for every kind of subject: what it means, and what follows."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -377,9 +376,9 @@ def test_an_address_is_clean_only_when_every_list_that_matters_said_so() -> None
 def test_a_listing_counts_more_than_silence_and_a_waived_list_is_not_waited_for() -> None:
     listed, silent = finding("SBL"), finding("unknown", reason="timeout")
     assert screen("192.0.2.10", [silent, listed]).reason == "listed"
-    assert screen("192.0.2.10", [finding("pass"), replace(silent, gates=False)]).truth is Truth.PASS
-    assert screen("192.0.2.10", [replace(silent, gates=False)]).truth is Truth.UNKNOWN
-    assert screen("192.0.2.10", [finding("pass"), replace(listed, gates=False)]).truth is Truth.FAIL
+    assert screen("192.0.2.10", [finding("pass"), silent._replace(gates=False)]).truth is Truth.PASS
+    assert screen("192.0.2.10", [silent._replace(gates=False)]).truth is Truth.UNKNOWN
+    assert screen("192.0.2.10", [finding("pass"), listed._replace(gates=False)]).truth is Truth.FAIL
 
 
 def test_a_domain_that_was_first_seen_today_is_not_taken_into_use() -> None:

@@ -4,7 +4,6 @@ Rules: RFC 5782, and the lists' own tables as rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Final
@@ -62,7 +61,7 @@ def _of_codes(blocklist: Blocklist, subject: str, heard: Heard, answers: list[IP
         found = _finding(blocklist, subject, heard, Truth.UNKNOWN, refused)
     else:
         found = _finding(blocklist, subject, heard, Truth.UNKNOWN, "unknown_code")
-    return replace(found, refused=refused, unknown_codes=strange)
+    return found._replace(refused=refused, unknown_codes=strange)
 
 
 def _explained(blocklist: Blocklist, answer: IPv4Address) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from flows.policy.verdict import Verdict
 
@@ -118,8 +118,7 @@ class Heard(Protocol):
     def ttl_seconds(self) -> int | None: ...  # noqa: D102  how long it holds
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One list's word on one subject: PASS is clean, FAIL is listed. `code` is the worst row that matched."""
 
     verdict: Verdict

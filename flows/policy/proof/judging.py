@@ -1,7 +1,7 @@
 """Whether one delivered message proves its domain and address: the receiver's word, our own check, and DNS."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Final
@@ -76,7 +76,7 @@ def judge_delivery(
     )
     if fetched_at is None:
         return verdicts
-    return tuple(replace(verdict, evidence=(seen(verdict, expectation, fetched_at),)) for verdict in verdicts)
+    return tuple(verdict._replace(evidence=(seen(verdict, expectation, fetched_at),)) for verdict in verdicts)
 
 
 def is_proven(verdicts: Sequence[Verdict]) -> Truth:
@@ -241,7 +241,7 @@ def judge_fcrdns(
     if ptr.truth is not Truth.PASS:
         return ptr
     forward = judge_forward("fcrdns", expectation.ip, expectation.helo, a_addresses)
-    return replace(forward, found=(*ptr.found, *forward.found), warnings=ptr.warnings)
+    return forward._replace(found=(*ptr.found, *forward.found), warnings=ptr.warnings)
 
 
 def judged(subject: str, expected: str, found: tuple[str, ...], *, right: bool, reason: str) -> Verdict:

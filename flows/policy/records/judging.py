@@ -1,7 +1,6 @@
 """From what many servers said to one verdict. Silence is UNKNOWN, never "missing"."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -24,8 +23,7 @@ def judge(expected: ExpectedRecord, observations: Observations) -> Verdict:
     verdict = judged(expected, observations)
     answers = (*observations.authority, *observations.recursive)
     fix = fix_line(expected, verdict, observations) if verdict.truth is Truth.FAIL else verdict.fix
-    return replace(
-        verdict,
+    return verdict._replace(
         found=shown(verdict.found),
         fix=plain(fix, MOST_LINE),
         evidence=tuple(evidence(expected, answer) for answer in answers),
@@ -68,15 +66,15 @@ def by_evaluation(reading: Verdict, results: Sequence[SpfResult]) -> Verdict:
     if not bad:
         most = max((result.lookups for result in results), default=0)
         near = (f"{most} of 10 look-ups are used",) if most >= MANY_LOOKUPS else ()
-        return replace(reading, truth=Truth.PASS, reason="ok", warnings=(*reading.warnings, *near))
+        return reading._replace(truth=Truth.PASS, reason="ok", warnings=(*reading.warnings, *near))
     worst = next((result for result in bad if result.outcome is not SpfOutcome.TEMPERROR), bad[0])
     said = worst.problem or worst.term or "no term covers the address"
     found = (*reading.found, f"{worst.ip}: {worst.outcome} ({said})")
     if worst.outcome is SpfOutcome.TEMPERROR:
         reason = "query_budget" if said.endswith(": budget") else "spf_temperror"
-        return replace(reading, truth=Truth.UNKNOWN, reason=reason, found=found)
+        return reading._replace(truth=Truth.UNKNOWN, reason=reason, found=found)
     reason = "spf_permerror" if worst.outcome is SpfOutcome.PERMERROR else "spf_not_authorised"
-    return replace(reading, truth=Truth.FAIL, reason=reason, found=found, fix=f"{worst.ip} must pass: {said}")
+    return reading._replace(truth=Truth.FAIL, reason=reason, found=found, fix=f"{worst.ip} must pass: {said}")
 
 
 def seen_by_resolvers(expected: ExpectedRecord, right: Verdict, observations: Observations) -> Verdict:
@@ -103,7 +101,7 @@ def disagreement(expected: ExpectedRecord, observations: Observations, answers: 
     serials = tuple(f"{answer.server}: serial {answer.soa_serial or 'unknown'}" for answer in answers)
     since = observations.disagreeing_since
     if since is None or max(answer.asked_at for answer in answers) - since < DISAGREEMENT_FAILS_AFTER:
-        return replace(unknown(expected, "authorities_disagree"), found=serials)
+        return unknown(expected, "authorities_disagree")._replace(found=serials)
     fix = "the name servers of the zone give different answers: make them transfer the same zone"
     return Verdict(expected.key, Truth.FAIL, "authorities_disagree", ", ".join(expected.values), serials, fix)
 

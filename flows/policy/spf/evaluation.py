@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from flows.policy.names import is_under
 from flows.policy.spf.macros import Message, expand, fitted
@@ -63,8 +63,7 @@ QUALIFIED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SpfResult:
+class SpfResult(NamedTuple):
     """How one sending address fares at one domain, and what decided it."""
 
     outcome: SpfOutcome
@@ -125,8 +124,7 @@ class Walk:
         return "A" if isinstance(self.message.ip, IPv4Address) else "AAAA"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Result of one record: the outcome, the term that decided and the record it stood in."""
 
     outcome: SpfOutcome
@@ -281,7 +279,9 @@ async def is_confirmed(walk: Walk, name: str) -> bool:
 
 async def target_name(walk: Walk, spec: str, domain: str) -> str:
     """A domain-spec with its macros filled in."""
-    return fitted(await expand(spec, walk.message, domain, lambda: validated_name(walk, domain)))
+    if "%" in spec:
+        spec = await expand(spec, walk.message, domain, lambda: validated_name(walk, domain))
+    return fitted(spec)
 
 
 async def validated_name(walk: Walk, domain: str) -> str:

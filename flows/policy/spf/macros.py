@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from flows.policy.spf.syntax import Address
@@ -15,8 +14,7 @@ UNRESERVED: Final = "-._~"  # RFC 3986 section 2.3, with letters and digits
 MAX_NAME: Final = 253
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What a receiver knows of a message when it evaluates SPF."""
 
     ip: Address

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, NamedTuple
 
 from flows.policy.names import shortened
 
@@ -34,8 +33,7 @@ class SpfSyntax(ValueError):
     """The record, or what it expands to, is not what RFC 7208 allows: permerror."""
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(NamedTuple):
     """One mechanism with its qualifier; `domain` is a domain-spec with its macros unexpanded."""
 
     text: str
@@ -47,8 +45,7 @@ class Directive:
     prefix_6: int = BITS_6
 
 
-@dataclass(frozen=True, slots=True)
-class SpfRecord:
+class SpfRecord(NamedTuple):
     """A record that keeps to the grammar; modifiers that we do not know are allowed and dropped."""
 
     text: str
