@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import SecretStr
 
@@ -29,8 +29,7 @@ class ListZone:
     public_zone: str = ""  # a mirror that answers without a key, where mirrors are permitted
 
 
-@dataclass(frozen=True, slots=True)
-class ListAnswer:
+class ListAnswer(NamedTuple):
     """One list's word on one name; `question` may be shown. `outcome` is a resolver's, or `unlicensed`: never asked."""
 
     outcome: str
@@ -65,11 +64,11 @@ class Blocklists:
         """
         zones = [self.shown_zone(at) for at in lists]
         licensed = [(at, zone) for at, zone in zip(lists, zones, strict=True) if zone]
-        names = [f"{label}.{zone.replace(KEY_PLACE, self._keys.get(at.key_name, ''))}." for at, zone in licensed]
+        asked = [zone.replace(KEY_PLACE, self._keys.get(at.key_name, "")) for at, zone in licensed]
         async with self._room:
-            answers = await self._resolver.ask_all(names, "A")
+            answers = await self._resolver.ask_under(asked, label, "A")
             listed = [place for place, answer in enumerate(answers) if answer.outcome is Outcome.FOUND]
-            reasons = await self._resolver.ask_all([names[place] for place in listed], "TXT") if listed else ()
+            reasons = await self._resolver.ask_under([asked[at] for at in listed], label, "TXT") if listed else ()
         texts = {
             place: self._shown_texts(said, licensed[place][0]) for place, said in zip(listed, reasons, strict=True)
         }

@@ -6,7 +6,6 @@ name server does. All names are absolute: no search suffix is ever added.
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -85,14 +84,14 @@ class Asker:
 
     async def _ask_authority(self, asked: Question, server_name: str, address: str) -> Reply:
         if not address:
-            return Reply(replace(unheard(Outcome.TIMEOUT, "", "NO-ADDRESS"), server_name=server_name))
+            return Reply(unheard(Outcome.TIMEOUT, "", "NO-ADDRESS")._replace(server_name=server_name))
         reply = await self._ask_any(asked, (address,))
-        return reply._replace(answer=replace(reply.answer, server_name=server_name))
+        return reply._replace(answer=reply.answer._replace(server_name=server_name))
 
     async def _cut(self, name: str) -> tuple[str, tuple[str, ...], Outcome]:
         """The zone that holds a name and the names of its servers."""
         at: str | None = name
-        while at is not None and (asked := question(at, NS)) is not None:
+        while at is not None and (asked := question(at, NS, RD)) is not None:
             at = asked.name
             reply = await self._ask_any(asked, self._servers)
             answer = reply.answer
@@ -108,7 +107,7 @@ class Asker:
         """Whether a name without an answer is an alias that leads nowhere: it heads no zone, but lies in one."""
         if answer.rcode == ENDLESS:
             return True
-        asked = question(name, CNAME)
+        asked = question(name, CNAME, RD)
         if answer.outcome is not Outcome.SERVFAIL or asked is None:
             return False
         return (await self._ask_any(asked, self._servers)).answer.outcome is Outcome.FOUND

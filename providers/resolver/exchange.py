@@ -6,9 +6,11 @@ a time, nor have all together more than we can hold; what finds no place waits i
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from providers.resolver.lane import CUT, UNREACHABLE, Flight, Heard, Landed, Lane, Waiter
+from providers.resolver.lane import CUT, UNREACHABLE, Flight, Heard, Lane, Waiter
 from providers.resolver.nouns import Question
 from providers.resolver.streaming import stream
 
@@ -17,13 +19,16 @@ OURS: Final = 100  # at one server of ours: a usual socket's buffer holds some 1
 POLITE: Final = 16  # at one server that is not ours
 
 
+LandedAt = Callable[["Server", Flight, Heard], None]
+
+
 class Server:
     """One name server: the lane in use, what is under way, and what waits for its turn."""
 
-    def __init__(self, address: str, port: int, timeout_seconds: float, at_once: int, landed: Landed) -> None:
+    def __init__(self, address: str, port: int, timeout_seconds: float, at_once: int, landed: LandedAt) -> None:
         """`at_once` is how many questions it may have at a time."""
         self.address, self._port, self._timeout_seconds = address, port, timeout_seconds
-        self._landed = landed
+        self._landed = partial(landed, self)
         self._lane: Lane | None = None
         self._streams: set[asyncio.Task[None]] = set()
         self.flights: dict[bytes, Flight] = {}  # queued ones too
@@ -69,7 +74,7 @@ class Exchange:
     def ask(self, question: Question, address: str) -> Waiter:
         """Ask one server once; the future of its message, or of why there is none. It costs no task."""
         server = self._servers.get(address) or self._met(address)
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiter = Waiter()
         if (flight := server.flights.get(question.wire)) is not None:
             flight.waiters.append(waiter)
         else:
@@ -85,10 +90,7 @@ class Exchange:
     def _met(self, address: str) -> Server:
         at_once = OURS if address in self._ours else self._polite
 
-        def landed(flight: Flight, heard: Heard) -> None:
-            self._land(server, flight, heard)
-
-        server = self._servers[address] = Server(address, self._port, self._timeout_seconds, at_once, landed)
+        server = self._servers[address] = Server(address, self._port, self._timeout_seconds, at_once, self._land)
         return server
 
     def _depart(self, server: Server, flight: Flight) -> None:

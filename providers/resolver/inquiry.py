@@ -8,9 +8,9 @@ from time import monotonic
 
 from providers.resolver.asking import MAX_ADDRESSES, Asker
 from providers.resolver.exchange import Exchange
-from providers.resolver.lane import Waiter
+from providers.resolver.lane import Waiter, all_of
 from providers.resolver.naming import is_under, question, rtype_of
-from providers.resolver.nouns import Answer, Outcome, Question
+from providers.resolver.nouns import RD, Answer, Outcome, Question
 from providers.resolver.reading import Reply, behind, judged, unheard
 
 Known = asyncio.Future[Reply]
@@ -95,18 +95,21 @@ class Inquiry(Asker):
         """
         server, asked_at, under_way = self._servers[0], datetime.now(UTC), list[tuple[Question, Known, Waiter]]()
         for name, rtype in wanted:
-            asked = question(name, rtype_of(rtype))
+            asked = question(name, rtype_of(rtype), RD)
             if asked is None or (asked.wire, self._servers) in self._known or self.is_spent:
                 continue
             self.asked += 1
             known = self._known[asked.wire, self._servers] = asyncio.get_running_loop().create_future()
             under_way.append((asked, known, self._exchange.ask(asked, server)))
         try:
-            replies = [judged(asked, await waiter, server, asked_at) for asked, _, waiter in under_way]
-            await asyncio.gather(*[
+            await all_of([waiter for _, _, waiter in under_way])
+            replies = [judged(asked, waiter.result(), server, asked_at) for asked, _, waiter in under_way]
+            late = [
                 self._settle_late(asked, known, reply)
                 for (asked, known, _), reply in zip(under_way, replies, strict=True) if not _settled(known, reply)
-            ])  # fmt: skip
+            ]  # fmt: skip
+            if late:
+                await asyncio.gather(*late)
         finally:
             for asked, known, _ in under_way:
                 self._give_up(asked, self._servers, known)

@@ -8,13 +8,14 @@ import asyncio
 import os
 import socket
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import takewhile
 from typing import Final
 
 from providers.resolver import library, wire
+from providers.resolver.bursts import send_all
 from providers.resolver.nouns import Message, Outcome, Question, Silence
 
 PER_LANE: Final = 256  # questions that leave by one port
@@ -47,10 +48,16 @@ class Flight:
     @property
     def is_awaited(self) -> bool:
         """Whether anybody still wants to know."""
-        return any(not waiter.done() for waiter in self.waiters)
+        return not all(map(Waiter.done, self.waiters))
 
 
 Landed = Callable[[Flight, Heard], None]
+
+
+async def all_of(waiters: Sequence[Waiter]) -> None:
+    """Wait for all, from the last: once that has its answer so have most, and one wake-up does instead of many."""
+    for waiter in reversed(waiters):
+        await waiter
 
 
 class Lane:
@@ -72,6 +79,7 @@ class Lane:
             raise
         self._loop.add_reader(self._socket, self._readable)
         self._timer: asyncio.TimerHandle | None = None
+        self._leaving: list[bytes] = []
         self._is_open = True
 
     @property
@@ -86,10 +94,15 @@ class Lane:
         self._flights[number] = flight
         if self._timer is None:
             self._timer = self._loop.call_at(flight.deadline, self._expire)
-        try:
-            self._socket.send(number.to_bytes(2) + flight.question.wire)
-        except OSError:
-            return  # a full buffer or a refusal now is a datagram lost: the timer speaks for it
+        if not self._leaving:
+            self._loop.call_soon(self._depart)
+        self._leaving.append(number.to_bytes(2) + flight.question.wire)
+
+    def _depart(self) -> None:
+        """Send what has gathered since the loop's last turn; what is lost on the way the timer speaks for."""
+        leaving, self._leaving = self._leaving, []
+        if self._is_open:
+            send_all(self._socket, leaving)
 
     def _readable(self) -> None:
         for _ in range(READS):

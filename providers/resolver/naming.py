@@ -9,7 +9,7 @@ from providers.resolver.nouns import RD, Question
 TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16}
 
 
-def new_question(name: str, rtype: int, flags: int = RD) -> Question | None:
+def new_question(name: str, rtype: int, flags: int) -> Question | None:
     """The question about a name, which is made absolute and lower case; None when no message can carry it."""
     encoded = wire.encoded(name)
     if encoded is not None:
@@ -20,6 +20,14 @@ def new_question(name: str, rtype: int, flags: int = RD) -> Question | None:
 
 question: Final = lru_cache(maxsize=4096)(new_question)
 """The same for names that come again soon: one domain's are asked for several times in a look."""
+
+
+def question_under(zone: str, label: str, rtype: int) -> Question | None:
+    """The question about a name below a zone, for many names below few zones: neither is written anew each time."""
+    above, below = wire.encoded(zone), wire.encoded(label)
+    if above is None or below is None or len(below) + len(above) > wire.MAX_NAME or label.endswith("."):
+        return new_question(f"{label}.{zone}", rtype, RD)
+    return Question.about(f"{label}.{zone.removesuffix('.')}.".lower(), below[:-1] + above, rtype)
 
 
 def rtype_of(text: str) -> int:

@@ -32,8 +32,7 @@ class Outcome(StrEnum):
         return self is Outcome.FOUND or self is Outcome.ABSENT
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One server's word about one name and type. Times in seconds; `asked_at` is UTC; `values` are sorted."""
 
     outcome: Outcome

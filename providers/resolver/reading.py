@@ -1,7 +1,7 @@
 """From a server's message to its answer, or to the alias that it left open."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from providers.resolver import wire
@@ -10,6 +10,7 @@ from providers.resolver.nouns import ENDLESS, Answer, Message, Outcome, Question
 
 MAX_HOPS: Final = 8
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
+SETTLING: Final = frozenset({NOERROR, NXDOMAIN})
 RCODES: Final = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 UNHEARD: Final = {SERVFAIL: Outcome.SERVFAIL, REFUSED: Outcome.REFUSED}
 
@@ -29,7 +30,7 @@ def judged(question: Question, message: Message | Silence, server: str, asked_at
         return Reply(unheard(message.outcome, server, message.word, asked_at))
     rcode = message.rcode
     word = RCODES.get(rcode) or f"RCODE{rcode}"
-    if rcode not in {NOERROR, NXDOMAIN} or not message.readable:
+    if rcode not in SETTLING or not message.readable:
         return Reply(unheard(UNHEARD.get(rcode, Outcome.BROKEN), server, word, asked_at))
     if not question.is_recursive and not message.authoritative:  # it speaks from memory, or points elsewhere
         return Reply(unheard(Outcome.BROKEN, server, "LAME", asked_at), delegated=_delegates(question, message))
@@ -46,6 +47,8 @@ def judged(question: Question, message: Message | Silence, server: str, asked_at
 def _chain(question: Question, records: tuple[Record, ...]) -> tuple[str, tuple[str, ...], int, list[Record] | None]:
     """The name at the chain's end, its aliases, the shortest time to live on the way, and what stands at the end."""
     name, aliases, ttl = question.name, (), wire.MAX_TTL
+    if not records:
+        return name, aliases, ttl, []
     while len(aliases) <= 2 * MAX_HOPS:
         found = [record for record in records if record.rtype == question.rtype and record.owner == name]
         if found:
@@ -58,9 +61,8 @@ def _chain(question: Question, records: tuple[Record, ...]) -> tuple[str, tuple[
 
 
 def _absence(message: Message, name: str, aliases: tuple[str, ...], server: str, asked_at: datetime) -> Reply:
-    above = [r for r in message.authority if r.rtype == wire.SOA and is_under(name, r.owner)]
-    soa = above[0] if above else None
-    seconds = min(soa.ttl, int(soa.value.rpartition(" ")[2])) if soa else None
+    soa = next((r for r in message.authority if r.rtype == wire.SOA and is_under(name, r.owner)), None)
+    seconds = _negative_seconds(soa) if soa else None
     nxdomain = message.rcode == NXDOMAIN
     answer = Answer(Outcome.ABSENT, (), None, server, asked_at, RCODES[message.rcode], aliases, seconds, nxdomain)
     if soa is None and not (aliases and not nxdomain) and not (message.authoritative or message.recursive):
@@ -70,6 +72,12 @@ def _absence(message: Message, name: str, aliases: tuple[str, ...], server: str,
         return Reply(answer, zone=soa.owner if soa else "")
     follow = "" if soa or nxdomain else name
     return Reply(behind((), answer), follow, soa.owner if soa else "")
+
+
+@lru_cache(maxsize=256)  # those of one zone are alike for a second
+def _negative_seconds(soa: Record) -> int:
+    """How long an absence holds (RFC 2308 section 5)."""
+    return min(soa.ttl, int(soa.value.rpartition(" ")[2]))
 
 
 def _delegates(question: Question, message: Message) -> bool:
@@ -82,8 +90,8 @@ def behind(aliases: tuple[str, ...], answer: Answer) -> Answer:
     if not chain:
         return answer
     if len(chain) <= MAX_HOPS and len(set(chain)) == len(chain):
-        return replace(answer, cname=chain)
-    return replace(answer, outcome=Outcome.BROKEN, values=(), cname=chain[: MAX_HOPS + 1], rcode=ENDLESS)
+        return answer._replace(cname=chain)
+    return answer._replace(outcome=Outcome.BROKEN, values=(), cname=chain[: MAX_HOPS + 1], rcode=ENDLESS)
 
 
 def unheard(outcome: Outcome, server: str, word: str, asked_at: datetime | None = None) -> Answer:

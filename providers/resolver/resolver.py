@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from providers.resolver.asking import Asker
 from providers.resolver.exchange import Exchange
 from providers.resolver.inquiry import Inquiry
-from providers.resolver.naming import new_question, rtype_of
-from providers.resolver.nouns import Answer, Outcome, Question
+from providers.resolver.lane import all_of
+from providers.resolver.naming import new_question, question_under, rtype_of
+from providers.resolver.nouns import RD, Answer, Outcome, Question
 from providers.resolver.reading import Reply, judged, unheard
 
 
@@ -28,22 +29,32 @@ class Resolver(Asker):
 
     async def ask_all(self, names: Sequence[str], rtype: str) -> list[Answer]:
         """Ask about many names at once, all waited for together; one Answer a name, in their order."""
-        kind, server, asked_at = rtype_of(rtype), self._servers[0], datetime.now(UTC)
-        questions = [new_question(name, kind) for name in names]
+        kind = rtype_of(rtype)
+        return await self._ask_each([new_question(name, kind, RD) for name in names])
+
+    async def ask_under(self, zones: Sequence[str], label: str, rtype: str) -> list[Answer]:
+        """Ask about one label below many zones at once; one Answer a zone, in their order."""
+        kind = rtype_of(rtype)
+        return await self._ask_each([question_under(zone, label, kind) for zone in zones])
+
+    async def _ask_each(self, questions: Sequence[Question | None]) -> list[Answer]:
+        server, asked_at = self._servers[0], datetime.now(UTC)
         waiters = [self._exchange.ask(asked, server) if asked else None for asked in questions]
+        await all_of([waiter for waiter in waiters if waiter])
         answers: list[Answer] = []
         open_ones: list[tuple[int, Question, Reply]] = []
         for asked, waiter in zip(questions, waiters, strict=True):
             if asked is None or waiter is None:
                 answers.append(unheard(Outcome.BROKEN, server, "BADNAME"))
                 continue
-            reply = judged(asked, await waiter, server, asked_at)
+            reply = judged(asked, waiter.result(), server, asked_at)
             if reply.follow or not reply.answer.outcome.settled:
                 open_ones.append((len(answers), asked, reply))
             answers.append(reply.answer)
-        ends = await asyncio.gather(*(self._finished(asked, reply) for _, asked, reply in open_ones))
-        for (place, _, _), answer in zip(open_ones, ends, strict=True):
-            answers[place] = answer
+        if open_ones:
+            ends = await asyncio.gather(*(self._finished(asked, reply) for _, asked, reply in open_ones))
+            for (place, _, _), answer in zip(open_ones, ends, strict=True):
+                answers[place] = answer
         return answers
 
     async def _finished(self, asked: Question, reply: Reply) -> Answer:

@@ -6,7 +6,8 @@ backwards (RFC 1035 section 4.1.4), a length that does not fit, an octet too man
 """
 
 import re
-from struct import Struct
+from functools import lru_cache
+from struct import Struct, error
 from typing import Final, NamedTuple
 
 from providers.resolver.nouns import Message, Question, Record
@@ -14,9 +15,10 @@ from providers.resolver.nouns import Message, Question, Record
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, OPT = 1, 2, 5, 6, 12, 15, 16, 28, 41
 HEADER: Final = Struct("!HHHHH")  # after the id: flags and four counts
 FIXED: Final = Struct("!HHIH")
+FIXED_BYTES: Final = FIXED.size
 SOA_NUMBERS: Final = Struct("!IIIII")
 HEADER_BYTES: Final = 12
-COUNTS: Final = 6  # where the numbers of answers, authorities and additional records begin
+ID_BYTES: Final = 2
 QR_OPCODE_TC: Final = 0xFA00
 QR: Final = 0x8000
 AA: Final = 0x0400
@@ -26,23 +28,25 @@ MAX_TTL: Final = 0x7FFFFFFF
 MAX_LABEL: Final = 63
 MAX_NAME: Final = 255  # octets
 POINTER: Final = 0xC0
+TO_QUESTION: Final = bytes((POINTER, HEADER_BYTES))
 MAX_POINTERS: Final = 16
 NOT_NAME: Final = 5  # octets of a question that are not its name's text: the root, type and class
 # Labels that are written as they are; anything else needs an escape or an IDNA rule, and the library knows those.
 PLAIN: Final = re.compile(rb"[A-Za-z0-9_*/+=~:-]+")
-PLAIN_NAME: Final = re.compile(r"(?:[A-Za-z0-9_*/+=~:-]{1,63}\.)*[A-Za-z0-9_*/+=~:-]{1,63}\.?")
+PLAIN_LABEL: Final = re.compile(r"[A-Za-z0-9_*/+=~:-]{1,63}")
 NAMED: Final = frozenset({NS, CNAME, PTR})
 KEPT: Final = frozenset({NS, SOA})
+ROOT: Final = b"\0"
 LENGTHS: Final = tuple(bytes((length,)) for length in range(MAX_LABEL + 1))
 SINGLE: Final = frozenset({CNAME, SOA})
 
 
 class Absence(NamedTuple):
-    """The authority section behind a question that ends at `end` and whose own last octets are `tail`."""
+    """What was read behind a question that ends at `end` and whose own last octets are `tail`."""
 
     end: int
     tail: bytes
-    authority: tuple[Record, ...]
+    message: Message
 
 
 ABSENCES: Final[dict[bytes, Absence]] = {}
@@ -56,50 +60,50 @@ class Odd(Exception):
 
 def encoded(name: str) -> bytes | None:
     """The wire form of an ordinary name, in lower case; None for one that the library should encode."""
-    if not PLAIN_NAME.fullmatch(name):
+    wire = _encoded(name) if len(name) <= MAX_NAME else None
+    return wire if wire is not None and len(wire) <= MAX_NAME else None
+
+
+@lru_cache(maxsize=8192)  # of the names below one, its own form is made once
+def _encoded(name: str) -> bytes | None:
+    label, _, above = name.partition(".")
+    if not PLAIN_LABEL.fullmatch(label):
         return None
-    labels = name.lower().removesuffix(".").encode().split(b".")
-    wire = b"".join([LENGTHS[len(label)] + label for label in labels]) + b"\x00"
-    return wire if len(wire) <= MAX_NAME else None
+    rest = _encoded(above) if above else ROOT
+    return LENGTHS[len(label)] + label.lower().encode() + rest if rest is not None else None
 
 
 def read(question: Question, data: bytes) -> Message | None:
     """Read an ordinary answer to the question, id included; None for any other message."""
-    try:
-        return _read(question, data)
-    except (Odd, IndexError, ValueError):
-        return None
-
-
-def _read(question: Question, data: bytes) -> Message:
-    if len(data) < HEADER_BYTES:
-        raise Odd
-    flags, questions, answers, authorities, additionals = HEADER.unpack_from(data, 2)
     end = HEADER_BYTES + len(question.section)
-    if flags & QR_OPCODE_TC != QR or questions != 1 or data[HEADER_BYTES:end] != question.section:
-        raise Odd
-    answer: tuple[Record, ...] = ()
-    authority = _remembered(question, data, end) if not answers else None
-    if authority is None:
-        answer, at = _records(question, data, end, answers)
-        kept, at = _records(question, data, at, authorities)
-        if _additional(question, data, at, additionals) != len(data):
-            raise Odd
-        authority = tuple([record for record in kept if record.rtype in KEPT])
-        if not answers and len(data) <= LONGEST_ABSENCE:
-            _remember(question, data, end, authority)
-    return Message(flags & 0x000F, bool(flags & AA), bool(flags & RA), answer, authority)
-
-
-def _remembered(question: Question, data: bytes, end: int) -> tuple[Record, ...] | None:
-    """What the very same octets after the question were read as, behind a name with the same end in the same place."""
-    known = ABSENCES.get(data[COUNTS:HEADER_BYTES] + data[end:])
-    if known is None or known.end != end or not question.section.endswith(known.tail):
+    if data[HEADER_BYTES:end] != question.section:
         return None
-    return known.authority
+    # What the very same octets round the question were read as, behind a name with the same end in the same place.
+    known = ABSENCES.get(data[ID_BYTES:HEADER_BYTES] + data[end:])
+    if known is not None and known.end == end and question.section.endswith(known.tail):
+        return known.message
+    try:
+        return _read(question, data, end)
+    except (Odd, IndexError, ValueError, error):
+        return None
 
 
-def _remember(question: Question, data: bytes, end: int, authority: tuple[Record, ...]) -> None:
+def _read(question: Question, data: bytes, end: int) -> Message:
+    flags, questions, answers, authorities, additionals = HEADER.unpack_from(data, ID_BYTES)
+    if flags & QR_OPCODE_TC != QR or questions != 1:
+        raise Odd
+    answer, at = _records(question, data, end, answers)
+    kept, at = _records(question, data, at, authorities)
+    if _additional(question, data, at, additionals) != len(data):
+        raise Odd
+    authority = tuple([record for record in kept if record.rtype in KEPT])
+    message = Message(flags & 0x000F, bool(flags & AA), bool(flags & RA), answer, authority)
+    if not answers and len(data) <= LONGEST_ABSENCE:
+        _remember(question, data, end, message)
+    return message
+
+
+def _remember(question: Question, data: bytes, end: int, message: Message) -> None:
     """Keep what was read of an absence: those of one zone are alike but for the names that were asked for.
 
     What is read depends on the question by pointers alone, so whatever could be a pointer counts as one.
@@ -111,16 +115,19 @@ def _remember(question: Question, data: bytes, end: int, authority: tuple[Record
     if len(ABSENCES) >= MOST_ABSENCES:
         ABSENCES.clear()
     tail = question.section[lowest - HEADER_BYTES :]
-    ABSENCES[data[COUNTS:HEADER_BYTES] + data[end:]] = Absence(end, tail, authority)
+    ABSENCES[data[ID_BYTES:HEADER_BYTES] + data[end:]] = Absence(end, tail, message)
 
 
 def _records(question: Question, data: bytes, at: int, count: int) -> tuple[tuple[Record, ...], int]:
     records: list[Record] = []
     seen: set[tuple[str, int, str | bytes]] = set()
     for _ in range(count):
-        owner, at = _name(question, data, at)
-        rtype, rclass, ttl, length = _fixed(data, at)
-        start = at + FIXED.size
+        if data[at : at + 2] == TO_QUESTION:
+            owner, at = question.name, at + 2
+        else:
+            owner, at = _name(question, data, at)
+        rtype, rclass, ttl, length = FIXED.unpack_from(data, at)
+        start = at + FIXED_BYTES
         at = start + length
         if rclass != IN or ttl > MAX_TTL or at > len(data):
             raise Odd
@@ -133,12 +140,6 @@ def _records(question: Question, data: bytes, at: int, count: int) -> tuple[tupl
             seen.add(key)
         records.append(Record(owner, rtype, ttl, value))
     return tuple(records), at
-
-
-def _fixed(data: bytes, at: int) -> tuple[int, int, int, int]:
-    if at + FIXED.size > len(data):
-        raise Odd
-    return FIXED.unpack_from(data, at)
 
 
 def _value(question: Question, data: bytes, rtype: int, start: int, end: int) -> str:
@@ -174,8 +175,6 @@ def _text(data: bytes, at: int, end: int) -> str:
 def _soa(question: Question, data: bytes, start: int) -> tuple[str, int]:
     primary, at = _name(question, data, start)
     mailbox, at = _name(question, data, at)
-    if at + SOA_NUMBERS.size > len(data):
-        raise Odd
     numbers = " ".join(map(str, SOA_NUMBERS.unpack_from(data, at)))
     return f"{primary} {mailbox} {numbers}", at + SOA_NUMBERS.size
 
@@ -233,14 +232,14 @@ def _additional(question: Question, data: bytes, at: int, count: int) -> int:
     seen = False
     for _ in range(count):
         if data[at] == 0:
-            rtype, _, ttl, length = _fixed(data, at + 1)
+            rtype, _, ttl, length = FIXED.unpack_from(data, at + 1)
             if rtype != OPT or seen or ttl & 0xFFFF0000 or length:
                 raise Odd
-            seen, at = True, at + 1 + FIXED.size
+            seen, at = True, at + 1 + FIXED_BYTES
             continue
         at = _name(question, data, at)[1]
-        rtype, rclass, _, length = _fixed(data, at)
+        rtype, rclass, _, length = FIXED.unpack_from(data, at)
         if rclass != IN or (rtype, length) not in {(A, 4), (AAAA, 16)}:
             raise Odd
-        at += FIXED.size + length
+        at += FIXED_BYTES + length
     return at

@@ -1,7 +1,6 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -369,4 +368,4 @@ async def test_of_many_names_those_that_were_lost_are_asked_again() -> None:
 
 
 def said(answer):
-    return replace(answer, asked_at=None)
+    return answer._replace(asked_at=None)

@@ -10,7 +10,7 @@ import pytest
 from providers.resolver.exchange import Exchange
 from providers.resolver.lane import FINISHED, PER_LANE, UNREACHABLE
 from providers.resolver.naming import question
-from providers.resolver.nouns import Message, Question
+from providers.resolver.nouns import RD, Message, Question
 from tests.support.nameserver import free_port
 
 HERE, MUTE, NOBODY = "127.0.0.1", "127.0.0.2", "127.0.0.3"
@@ -61,7 +61,7 @@ async def exchanging(
 
 
 def about(name: str) -> Question:
-    made = question(name, 1)
+    made = question(name, 1, RD)
     assert made is not None
     return made
 

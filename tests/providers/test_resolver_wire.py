@@ -16,7 +16,8 @@ import dns.rrset
 import pytest
 
 from providers.resolver import library, wire
-from providers.resolver.nouns import Message, Question
+from providers.resolver.naming import new_question, question_under
+from providers.resolver.nouns import RD, Message, Question
 
 CASES = int(os.environ.get("CASES", "1500"))
 SEED = int(os.environ.get("SEED", "5"))
@@ -176,6 +177,14 @@ def test_random_bytes_never_raise() -> None:
 def test_a_name_goes_on_the_wire_as_the_library_writes_it(name) -> None:
     ours = wire.encoded(name)
     assert ours is None or ours == dns.name.from_text(name).canonicalize().to_wire()
+
+
+@pytest.mark.parametrize(
+    "label", ["9.2.0.192", "ACME.example", "x" * 64, "a..b", "a.", "", "a\\.b", "bücher", "x." * 120 + "x"]
+)
+@pytest.mark.parametrize("zone", ["bl.example", "BL.example.", "y" * 63, "y" * 64, "", ".", "a\\.b.example"])
+def test_a_name_below_a_zone_is_asked_for_as_if_it_were_written_out(label, zone) -> None:
+    assert question_under(zone, label, 1) == new_question(f"{label}.{zone}", 1, RD)
 
 
 @pytest.mark.parametrize("name", ["x" * 64 + ".example", "a..b", "x." * 140, ""])
