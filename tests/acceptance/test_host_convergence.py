@@ -650,6 +650,38 @@ async def test_a_file_that_its_service_refuses_is_put_back_and_named(spare: Host
     assert await spare.planned(spare.mailing) == ()
 
 
+STUMBLES = """
+systemctl stop nftables
+mkdir -p /run/systemd/system/nftables.service.d
+cat >/run/systemd/system/nftables.service.d/stumbles.conf <<'UNIT'
+[Service]
+ExecStartPre=/bin/sh -c '[ -e /run/{0} ] || {{ echo "no rules today"; touch /run/stumbled; exit 1; }}'
+UNIT
+systemctl daemon-reload
+"""
+
+
+async def test_a_unit_that_stumbles_at_its_start_is_started_once_more_and_one_that_falls_has_its_last_words_told(
+    spare: Host,
+) -> None:
+    await spare.converge(spare.secured)
+    try:
+        spare.on_host(STUMBLES.format("stumbled"))
+        outcome = await spare.apply(await spare.planned(spare.secured))
+        assert isinstance(outcome, Applied), outcome
+        assert len(outcome.waited) == 1
+        assert re.match(r"nftables came up at its second start; of the first: .*no rules today", outcome.waited[0])
+        spare.on_host(STUMBLES.format("never"))
+        fallen = await spare.apply(await spare.planned(spare.secured))
+        assert isinstance(fallen, Refused)
+        assert (fallen.reason, fallen.passing) == ("unit-nftables", False)
+        assert "ActiveState=failed" in fallen.detail
+        assert "no rules today" in fallen.detail
+    finally:
+        spare.on_host("rm -r /run/systemd/system/nftables.service.d && systemctl daemon-reload")
+    await spare.converge(spare.secured)
+
+
 def with_content(wish: Desired, path: str, content: bytes) -> Desired:
     def changed(component: Component) -> Component:
         return replace(

@@ -11,6 +11,7 @@ from flows.policy.host_files import text
 
 ARM_SECONDS = 120  # until the host undoes an unconfirmed change of firewall or sshd
 LOCK_WAIT_SECONDS = 120  # for another apply, and for apt's and dpkg's locks
+PATIENCE = {"waited": "waited {2} s for {0}: {1}", "restarted": "{0} came up at its second start; of the first: {1}"}
 LATER = 75  # sysexits.h EX_TEMPFAIL: the same wish may be granted later
 
 
@@ -63,12 +64,8 @@ def parse_outcome(status: int, output: str) -> Applied | Refused:
             reason, detail = (*row[1:3], "", "")[:2]
             return Refused(reason, detail, status == LATER, done)
     if status == 0 and rows and rows[-1] == ["end"]:
-        return Applied(done, tuple(_patience(*row[1:]) for row in rows if row[0] == "waited"))
+        return Applied(done, tuple(PATIENCE[row[0]].format(*row[1:]) for row in rows if row[0] in PATIENCE))
     return Refused("unfinished", f"the script ended with status {status}", passing=True, done=done)
-
-
-def _patience(lock: str, holder: str, seconds: str) -> str:
-    return f"waited {seconds} s for {lock}: {holder}"
 
 
 def _archive(files: Iterable[File]) -> bytes:

@@ -1,5 +1,6 @@
 # What every change is made of. POSIX sh. Standard input is the payload: a tar archive of whole files.
-# Answers, one per line, fields divided by tabs: done NAME · waited LOCK HOLDER SECONDS · refused REASON TEXT · end.
+# Answers, one per line, fields divided by tabs: done NAME · waited LOCK HOLDER SECONDS · restarted UNIT TEXT ·
+# refused REASON TEXT · end.
 # Exit 75: nothing is wrong with the wish, try again later. Exit 65: somebody has to change something.
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 set -u
@@ -162,13 +163,28 @@ unit_on() { # name, unit to ask, then start or restart
     fi
     systemctl reset-failed "$1" "$2" 2>/dev/null # a unit at its start limit ignores every start
     [ "$1" = "$2" ] || systemctl --no-block start "$1" 9>&- 2>/dev/null # a meta unit; it says nothing about the one that works
-    systemctl "$3" "$2" 9>&- 2>/dev/null
+    begun "$3" "$2" && return 0
+    first=$(last_words "$2") # a start may fail for a moment's reason: once more before anybody is called
+    systemctl reset-failed "$2" 2>/dev/null
+    sleep 1
+    begun "$3" "$2" || refuse $NEVER "unit-$1" "$(last_words "$2")"
+    say restarted "$2" "$first"
+}
+
+begun() { # start or restart, unit; whether it is active within ten seconds
+    systemctl "$1" "$2" 9>&- 2>/dev/null
     tries=0
     until systemctl -q is-active "$2"; do
         tries=$((tries + 1))
-        [ $tries -lt 50 ] && ! systemctl -q is-failed "$2" || refuse $NEVER "unit-$1" "$(systemctl show -p ActiveState -p Result "$2" | brief)"
+        [ $tries -lt 50 ] && ! systemctl -q is-failed "$2" || return 1
         sleep 0.2
     done
+}
+
+last_words() { # unit; how it ended, and what it said last
+    systemctl show -p ActiveState -p Result -p ExecMainStatus "$1" | tr '\n' ' '
+    journalctl -q -u "$1" -n 12 -o cat --no-pager 2>/dev/null | grep -vF "$1.service: " |
+        grep -vE '^(Start|Stop|Failed to start)' | brief
 }
 
 listening() { # address:port
