@@ -28,7 +28,8 @@ PUBLIC_KEY = "ssh_public_key"  # in vps_instances.configuration
 async def ensure_host_secured(r: Resources, run: Run) -> Outcome:
     """Own key in, host key pinned, password rotated and refused, firewall and fail2ban confirmed from outside."""
     instance = await instance_of(r, run)
-    if instance.key_login_at is None:
+    taken = instance.key_login_at is not None
+    if not taken:
         instance = await take_possession(r, instance)
     security = secure_host.HostSecurity(
         worker_networks=r.settings.ssh.worker_networks,
@@ -36,6 +37,10 @@ async def ensure_host_secured(r: Resources, run: Run) -> Outcome:
         ssh_port=instance.ssh_port,
     )
     changed = await converge(r, instance, secure_host.desired(security))
+    if not taken:
+        await prove_password_refused(r, instance)
+        async with as_orchestrator(r.pool) as conn:
+            await vps_instances.note_key_login(conn, instance.id)
     return Done({"changed": list(changed)})
 
 
@@ -46,10 +51,7 @@ async def take_possession(r: Resources, instance: Instance) -> Instance:
         instance = await install_key(r, instance)
     async with shell_on(r, instance) as shell:
         await run_or_reject(shell, secure_host.close_password_script(), "close_password")
-    await prove_password_refused(r, instance)
-    async with as_orchestrator(r.pool) as conn:
-        await vps_instances.note_key_login(conn, instance.id)
-        return await vps_instances.get_instance(conn, instance.id)
+    return instance
 
 
 async def with_own_key(r: Resources, instance: Instance) -> Instance:

@@ -102,6 +102,13 @@ def test_a_missing_package_is_installed_and_no_other() -> None:
     assert change.script.splitlines()[-1] == "packages postfix"
 
 
+def test_what_packages_are_to_find_is_laid_before_they_come_and_asked_for_nothing_else() -> None:
+    wish = replace(WISH, ground=(Condition("seed", "[ -e /etc/seed ]", ": >/etc/seed"),))
+    (change,) = plan(wish, replace(AS_WISHED, packages={"nftables": "1.0"}))
+    assert change.script.splitlines()[-2:] == ["cured seed '[ -e /etc/seed ]' ': >/etc/seed'", "packages postfix"]
+    assert plan(wish, AS_WISHED) == ()
+
+
 def test_an_interrupted_installation_is_finished_though_every_package_is_there() -> None:
     (change,) = plan(WISH, replace(AS_WISHED, dpkg_interrupted=True))
     assert "interrupted" in change.summary

@@ -54,6 +54,14 @@ def test_the_second_plan_is_empty() -> None:
     assert plan(desired(HOST), facts_as_wished(desired(HOST))) == ()
 
 
+def test_postfix_is_never_without_a_configuration_nor_kept_waiting_by_a_young_one() -> None:
+    install = plan(desired(HOST), Facts(state="running"))[0].script
+    assert install.index("/etc/postfix/main.cf") < install.index("packages postfix")
+    aged, _, validated = component("postfix").check.partition(" && ")
+    assert aged == "touch -d '3 seconds ago' /etc/postfix/main.cf /etc/postfix/penguin/*"
+    assert validated.startswith("postfix check")
+
+
 def test_no_hole_of_a_template_is_left_open() -> None:
     for file in desired(HOST).files:
         assert not re.search(r"@[A-Z_]{2,}@", file.content.decode()), file.path

@@ -96,6 +96,7 @@ class Desired:
     packages: tuple[str, ...] = ()
     components: tuple[Component, ...] = ()
     debconf: tuple[str, ...] = ()  # answers given to Debian's questions before a package is unpacked
+    ground: tuple[Condition, ...] = ()  # what packages are to find when they are installed; asked for nothing else
 
     def __post_init__(self) -> None:
         """Refuse what no host could take."""

@@ -32,7 +32,8 @@ def _packages(desired: Desired, facts: Facts) -> Change | None:
     if not missing and not facts.dpkg_interrupted:
         return None
     answers = [f"answer {shlex.quote(line)}" for line in desired.debconf]
-    script = "\n".join([*answers, " ".join(["packages", *(missing or desired.packages)])])
+    install = " ".join(["packages", *(missing or desired.packages)])
+    script = "\n".join([*answers, *map(_cured, desired.ground), install])
     cause = f"install {_listed(missing)}" if missing else "finish an interrupted installation"
     return Change(f"packages: {cause}", script)
 

@@ -1,6 +1,6 @@
 """A mail host as a pure wish: Postfix, Dovecot, two OpenDKIM signers, resolver, caps, gate and certificate."""
 
-from flows.policy.convergence import Desired
+from flows.policy.convergence import Condition, Desired
 from flows.policy.mail_host import caps, certificates, dovecot, gate, network, opendkim, postfix
 from flows.policy.mail_host.certificates import certificate_alone, csr_script
 from flows.policy.mail_host.http01 import answer_script, stop_script
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 DEBCONF = ("postfix postfix/main_mailer_type select No configuration",)
+# Without this file Postfix's systemd generator dies of it, a second later, at every reload of every other package.
+MAIN_CF = Condition("main-cf", "[ -e /etc/postfix/main.cf ]", "mkdir -p /etc/postfix && : >/etc/postfix/main.cf")
 ROOT_KEY_PACKAGE = "dns-root-data"  # the trust anchor, where the host resolves from the roots by itself
 
 
@@ -55,4 +57,4 @@ def desired(host: MailHost) -> Desired:
         dovecot.component(host),
         postfix.component(host),
     )
-    return Desired(packages, components, DEBCONF)
+    return Desired(packages, components, DEBCONF, (MAIN_CF,))
