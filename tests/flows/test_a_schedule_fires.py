@@ -1,8 +1,6 @@
 """A schedule really makes runs and they really complete: the one thing that a wrong SQLAlchemy breaks in silence."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,16 +13,11 @@ import pytest
 
 from tests.support.emulator import until
 from tests.support.postgres import Server
+from tests.support.prefect_tables import ROOT, await_answer, bare, end, furnish, server_words
+from tests.support.sshd import free_port
 
-ROOT = Path(__file__).parents[2]
-START_SECONDS = 180
-FIRE_SECONDS = 180  # a loaded machine must not turn this red; on an idle one it takes fifteen
+FIRE_SECONDS = 400  # a loaded machine must not turn this red; on an idle one it takes fifteen
 WANTED = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -32,18 +25,12 @@ def process(words: list[str], environment: dict[str, str], log: Path) -> Iterato
     """A process with a session of its own, ended with all its children."""
     with log.open("wb") as output:
         started = subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+            words, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         yield started
     finally:
-        os.killpg(started.pid, signal.SIGTERM)
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
+        end(started)
 
 
 # The second costs a second server's start; whoever touches Prefect's, FastAPI's or SQLAlchemy's version asks for it.
@@ -54,6 +41,7 @@ DATABASES = ["sqlite", *(["postgresql"] if os.environ.get("PENGUINMAILS_TEST_PG1
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Prefect's own database; PostgreSQL where Debian's server is, for Prefect wants a contrib extension."""
     if request.param == "sqlite":
+        furnish(tmp_path / "prefect.db")
         return f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}"
     server: Server = request.getfixturevalue("debian_server")
     with psycopg.connect(server.admin_dsn, autocommit=True) as conn:
@@ -62,16 +50,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.dsn("prefect_smoke").replace("postgresql://", "postgresql+asyncpg://")
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def fired(url: str) -> bool:
+def fired(client: httpx.Client) -> bool:
     """Whether a run that the scheduler made has completed."""
-    reply = httpx.post(f"{url}/flow_runs/filter", json=WANTED, timeout=10)
+    reply = client.post("/flow_runs/filter", json=WANTED)
     reply.raise_for_status()
     return any(run["auto_scheduled"] for run in reply.json())
 
@@ -79,9 +60,8 @@ def fired(url: str) -> bool:
 def test_a_schedule_fires(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PENGUINMAILS_"))}
     environment = {
-        **kept,
+        **bare(),
         "PREFECT_HOME": str(tmp_path / "home"),
         "PREFECT_API_URL": url,
         "PREFECT_API_DATABASE_CONNECTION_URL": database_url,
@@ -90,11 +70,11 @@ def test_a_schedule_fires(database_url: str, tmp_path: Path) -> None:
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PYTHONPATH": str(ROOT),
     }
-    server_log = tmp_path / "server.log"
-    start = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with process(start, environment, server_log) as server:
-        until(lambda: answers(url) or server.poll() is not None, "the server answers", START_SECONDS)
-        with process(["-m", "tests.support.scheduled_flow"], environment, tmp_path / "runner.log") as runner:
-            until(lambda: fired(url) or runner.poll() is not None, "a scheduled run completes", FIRE_SECONDS)
-            assert fired(url), (tmp_path / "runner.log").read_text()[-2000:]
+    server_log, runner_log = tmp_path / "server.log", tmp_path / "runner.log"
+    served = [sys.executable, "-m", "tests.support.scheduled_flow"]
+    with process(server_words(port), environment, server_log) as server:
+        await_answer(url, server, server_log)
+        with process(served, environment, runner_log) as runner, httpx.Client(base_url=url, timeout=60) as client:
+            until(lambda: fired(client) or runner.poll() is not None, "a scheduled run completes", FIRE_SECONDS, 0.5)
+            assert fired(client), runner_log.read_text()[-2000:]
     assert "bulk DML" not in server_log.read_text()

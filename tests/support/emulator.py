@@ -138,9 +138,9 @@ def hostwinds() -> Iterator[Emulated]:
         assert running.admin.violations() == []
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 30) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 30, pause: float = 0.01) -> None:
     """Wait for something that another process or thread makes true; never a statement about speed."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)

@@ -4,8 +4,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+
+from tests.support.prefect_tables import furnish
+
+DATABASE = "prefect-test.db"  # the harness's own name for it
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +26,26 @@ def prefect_api() -> Iterator[str]:
         PREFECT_LOGGING_TO_API_ENABLED,
         temporary_settings,
     )
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.testing import utilities
 
     present = os.environ.get("PENGUINMAILS_TEST_PREFECT_API")
     there: AbstractContextManager[object] = (
-        temporary_settings({PREFECT_API_URL: present}) if present else prefect_test_harness(server_startup_timeout=180)
+        temporary_settings({PREFECT_API_URL: present})
+        if present
+        else utilities.prefect_test_harness(server_startup_timeout=180)
     )
     quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with there, temporary_settings(quick):
-        url = str(PREFECT_API_URL.value())
-        os.environ |= {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
-        yield url
-        del os.environ["PREFECT_API_URL"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(utilities, "mkdtemp", furnished_folder)
+        with there, temporary_settings(quick):
+            url = str(PREFECT_API_URL.value())
+            os.environ |= {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+            yield url
+            del os.environ["PREFECT_API_URL"]
+
+
+def furnished_folder() -> str:
+    """Where Prefect's harness will have its database, with the tables there before it begins."""
+    made = mkdtemp(prefix="penguin-prefect-")
+    furnish(Path(made) / DATABASE)
+    return made
