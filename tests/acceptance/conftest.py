@@ -10,6 +10,7 @@ import pytest
 from tests.support import world
 from tests.support.world import BARE, DONE, TEMPLATE, Lab, Tenant
 
+LOOKS_FOR_SECRETS = "test_9_secrets"
 LONGEST_SECONDS = 1800  # of a test with all that it is the first to need, on a machine that others load
 
 
@@ -21,12 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Generator[Lab]:
+def lab(request: pytest.FixtureRequest) -> Generator[Lab]:
     if lacks := world.why_not():
         if world.REQUIRED:
             pytest.fail(f"PENGUINMAILS_SANDBOX__REQUIRED=1, and no world can be raised: {lacks}")
         pytest.skip(f"no world can be raised here: {lacks}")
-    with world.raised() as made:
+    with world.raised(watched=any(item.path.stem == LOOKS_FOR_SECRETS for item in request.session.items)) as made:
         yield made
 
 

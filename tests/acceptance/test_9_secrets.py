@@ -95,6 +95,7 @@ def places(lab: Lab, quiet: Lab) -> Iterator[tuple[str, bytes]]:
             f"console of {server['label']}",
             lab.world.state.host_folder(server["host"]).joinpath("console.log").read_bytes(),
         )
+    assert lab.arguments.watched
     yield "process arguments", b"\n".join(lab.arguments.seen)
 
 

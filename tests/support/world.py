@@ -22,6 +22,7 @@ from sandbox.hostwinds.admin import Admin
 from sandbox.product import Product, end
 from sandbox.world import World
 from tests.support import world_starter
+from tests.support.prefect_tables import furnish
 from tests.support.world_secrets import Arguments
 
 NAME = os.environ.get("PENGUINMAILS_SANDBOX__WORLD") or "accept"
@@ -34,6 +35,8 @@ LIMITS = {"servers": 1, "ips": 2, "domains": 3, "mailboxes": 10}
 SETTINGS = {
     TEMPLATE: PREPARED,
     "PENGUINMAILS_HOSTWINDS__MAX_CREATES_PER_DAY": "100",
+    # A story asks for a sweep when it wants one; by itself each costs a process that imports Prefect.
+    "PENGUINMAILS_WAITS__SWEEP_SECONDS": "3600",
     "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -231,13 +234,16 @@ class Lab:
 
 
 @contextmanager
-def raised() -> Generator[Lab]:
-    """A world of our own and one `serve` in it, gone afterwards; what a dead session left goes first."""
+def raised(*, watched: bool) -> Generator[Lab]:
+    """A world of our own and one `serve` in it, gone afterwards; what a dead session left goes first.
+
+    `watched`: the arguments of all processes are remembered, for a story that looks for secrets in them.
+    """
     World.down_named(NAME, say=_nobody)
     world = World.up(NAME, say=_nobody)
     try:
-        product = Product(world, settings=SETTINGS)
-        with Arguments() as arguments, product.serving():
+        product = installation(world, "product", SETTINGS)
+        with Arguments(watched=watched) as arguments, product.serving():
             lab = Lab(world, product, product.dsn(), arguments)
             try:
                 with world_starter.starting(product) as lab.starter:
@@ -246,6 +252,13 @@ def raised() -> Generator[Lab]:
                 lab.tables.close()
     finally:
         world.down(say=_nobody)
+
+
+def installation(world: World, name: str, settings: Mapping[str, str]) -> Product:
+    """The product beside a world, with Prefect's tables there before its server begins."""
+    product = Product(world, name=name, settings=settings)
+    furnish(product.folder / "prefect" / "prefect.db")
+    return product
 
 
 def at_once(*works: Callable[[], None]) -> None:
@@ -267,7 +280,7 @@ def second_installation(lab: Lab, name: str, sealing_key: str) -> Generator[Lab]
         "PENGUINMAILS_SEALING__KEYS": json.dumps({"k1": sealing_key}),
         "PREFECT_API_URL": f"http://127.0.0.1:{SECOND_PORT}/api",
     }
-    product = Product(lab.world, name=name, settings=settings)
+    product = installation(lab.world, name, settings)
     other = Lab(lab.world, product, dsn, lab.arguments)
     prefect = product.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(SECOND_PORT))
     try:

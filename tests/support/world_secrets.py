@@ -1,6 +1,7 @@
 """Looks for secrets wherever they might have been left, in every form they might have taken."""
 
 import base64
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 SHORTEST = 12  # characters: below that a find may be chance
 PAUSE_SECONDS = 0.25
+LONGEST = 1 << 21  # bytes: what the kernel allows
 
 
 def forms(secret: str) -> set[bytes]:
@@ -65,25 +67,43 @@ def _cell(cell: object) -> bytes:
 
 
 class Arguments:
-    """Remembers the arguments of every process of this machine, those of the world's servers among them."""
+    """Remembers the arguments of every process of this machine, those of the world's servers among them.
 
-    def __init__(self) -> None:
+    Every look at all processes is a cost: they are looked at where a story will read what was seen.
+    """
+
+    def __init__(self, *, watched: bool) -> None:
+        self.watched = watched
         self.seen: set[bytes] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="arguments", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self.watched:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self.watched:
+            self._thread.join()
 
     def _watch(self) -> None:
         while not self._over.wait(PAUSE_SECONDS):
-            for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self.seen.add(process.read_bytes())
-                except OSError:
-                    continue
+            for process in os.listdir("/proc"):  # noqa: PTH208  as paths all this costs thrice as much
+                if process.isdecimal() and (words := arguments_of(process)):
+                    self.seen.add(words)
+
+
+def arguments_of(process: str) -> bytes:
+    """Nothing when it has ended."""
+    try:
+        handle = os.open(f"/proc/{process}/cmdline", os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(handle, LONGEST)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
