@@ -2,6 +2,7 @@
 
     python tests/mutants.py             all guards of tests/mutants.toml
     python tests/mutants.py lock        those whose guard, file or group has the word
+    python tests/mutants.py --since A   those that are not in the table of commit A as they stand now
     python tests/mutants.py --check     only whether every text is still where the table says
 
 The working tree is never touched. The named tests must be green without a mutant, so a red one means the guard.
@@ -51,10 +52,16 @@ class Mutant:
         return "" if times == 1 else f"{self.file}: the text is there {times} times, not once: {self.find[:60]!r}"
 
 
-def table() -> list[Mutant]:
+def table(text: str | None = None) -> list[Mutant]:
     """All entries, in the order of the file."""
-    rows = tomllib.loads(TABLE.read_text())["mutant"]
+    rows = tomllib.loads(TABLE.read_text() if text is None else text)["mutant"]
     return [Mutant(**{**row, "tests": tuple(row["tests"])}) for row in rows]
+
+
+def table_of(commit: str) -> list[Mutant]:
+    """All entries of an earlier table."""
+    words = ["git", "show", f"{commit}:{TABLE.relative_to(ROOT)}"]
+    return table(subprocess.run(words, cwd=ROOT, capture_output=True, check=True, text=True).stdout)
 
 
 def copied(folder: Path) -> Path:
@@ -171,6 +178,9 @@ def main(words: list[str]) -> int:
     if "--check" in words:
         print(f"{len(chosen)} guards stand where the table says")
         return 0
+    if words[:1] == ["--since"]:
+        known = table_of(words[1])
+        chosen, words = [mutant for mutant in chosen if mutant not in known], words[2:]
     wanted = [word.lower() for word in words]
     chosen = [m for m in chosen if all(word in f"{m.group} {m.guard} {m.file}".lower() for word in wanted)]
     if any(mutant.sandbox for mutant in chosen) and os.geteuid() != 0:
