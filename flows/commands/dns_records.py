@@ -12,7 +12,8 @@ from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.domains.publishing import Plan, last_publication, note, planned, undo
 from flows.onboarding.plans import estate_of, plan_of
-from flows.policy.records import Conflict, Entry, Holder, Keep, Need, entries, expected_records
+from flows.policy.dmarc import FIRST
+from flows.policy.records import Conflict, Entry, Holder, Keep, Need, dmarc_start, entries, expected_records
 from flows.policy.zone_lines import panel_name, quoted, zone_lines
 from flows.resources import Resources, resources
 from sql import dns_hosts, domains, provisioning
@@ -101,6 +102,8 @@ def print_table(domain: Domain, shown: Sequence[Entry]) -> None:
     for _, fix in found:
         if fix:
             out.print(f"  {fix}", markup=False)
+    if (start := dmarc_start(entry.expected for entry, _ in found)) != FIRST:
+        out.print(f"  {start} is what a domain above asks for already: a weaker record would undo it", markup=False)
 
 
 @app.command()

@@ -12,24 +12,17 @@ from datetime import UTC, datetime
 
 from flows.domains import publishing
 from flows.domains.alerting import CATEGORY, repair_key
+from flows.domains.lent import record_above
 from flows.domains.looking import Seen
 from flows.domains.publishing import Decision, Plan
 from flows.onboarding.plans import estate_of, plan_of
-from flows.policy.dmarc import (
-    DmarcPolicy,
-    DmarcRecord,
-    DmarcSyntax,
-    applied_policy,
-    discovery_names,
-    dmarc_texts,
-    parse_dmarc,
-)
+from flows.policy.dmarc import DmarcPolicy, beginning, parse_dmarc
 from flows.policy.records import Change, Conflict, Entry, ExpectedRecord, Merge, entries, expected_records
 from flows.policy.records import repair as rules
 from flows.policy.records.repair import Publication, RepairRules
 from flows.resources import Resources, direct_dsn
 from providers.dns_host import Changed
-from providers.errors import ProviderError, Rejected, Unavailable
+from providers.errors import ProviderError, Rejected
 from sql import alerts, infrastructure_events, provisioning, tenants
 from sql.domains import Domain
 from sql.infrastructure_events import Event
@@ -158,7 +151,7 @@ async def judged(
             refused.append(decision.fix)
             continue
         if isinstance(decision, Change):
-            above = await policy_above(r, plan.domain.domain_name) if record.merge is Merge.MERGE_DMARC else None
+            above = await lent_policy(r, plan.domain) if record.merge is Merge.MERGE_DMARC else None
             published = rules.published_at(past, (record.name, record.rtype))
             if why := rules.held_back(by_key[record.key], decision, published, above):
                 refused.append(f"{record.name} {record.rtype}: {why}")
@@ -167,19 +160,9 @@ async def judged(
     return replace(plan, decisions=tuple(kept)), refused
 
 
-async def policy_above(r: Resources, domain: str) -> DmarcPolicy | None:
-    """What receivers apply while the domain has no record of its own; Unavailable while nobody can say."""
-    records: dict[str, DmarcRecord] = {}
-    for name in discovery_names(domain)[1:]:
-        answer = await r.resolver.ask(f"_dmarc.{name}", "TXT")
-        if not answer.outcome.settled:
-            raise Unavailable("dns", "repair", f"_dmarc.{name}: {answer.outcome}")
-        texts = dmarc_texts(answer.values)
-        try:
-            records |= {name: parse_dmarc(texts[0])} if len(texts) == 1 else {}
-        except DmarcSyntax:
-            continue
-    return applied_policy(domain, records, exists=True)
+async def lent_policy(r: Resources, domain: Domain) -> DmarcPolicy:
+    """What receivers apply while the domain has no record of its own."""
+    return parse_dmarc(beginning(await record_above(r, domain.domain_name))).effective
 
 
 def publication_of(event: Event) -> Publication:

@@ -14,7 +14,8 @@ from flows.outcomes import Done, Outcome, Waiting
 from flows.policy import egress
 from flows.policy.dealing import dealt
 from flows.policy.lifecycle import AddressStatus
-from flows.policy.records import ExpectedRecord, Holder, Merge, Need
+from flows.policy.names import is_under
+from flows.policy.records import WHO_ACTS, ExpectedRecord, Holder, Merge, Need
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
 from flows.steps import step
@@ -175,7 +176,7 @@ async def ensure_reverse(r: Resources, run: Run, address: Address, name: str) ->
     forward = await settled(r, forward_record(address.ip_address, name), r.settings.dns.publish_wait_seconds)
     if not forward.passed:
         return Waiting(
-            "dns",
+            WHO_ACTS[Holder.PLATFORM if is_under(name, r.settings.dns.platform_zone) else Holder.TENANT],
             forward.fix or f"the A record of {name} is not visible yet ({forward.reason}): {address.ip_address}",
             LOOK_AGAIN,
         )
@@ -194,7 +195,8 @@ async def ensure_reverse(r: Resources, run: Run, address: Address, name: str) ->
         return None
     found = ", ".join(verdict.found) or "nothing"
     return Waiting(
-        "dns", f"PTR of {address.ip_address}: expected {name}, found {found}; the provider was asked and DNS decides",
+        WHO_ACTS[wanted.holder],
+        f"PTR of {address.ip_address}: expected {name}, found {found}; the provider was asked and DNS decides",
         LOOK_AGAIN,
     )  # fmt: skip
 

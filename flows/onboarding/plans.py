@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from flows.hosts import instance_of
 from flows.policy import dkim_life
 from flows.policy.lifecycle import DkimKeyStatus
-from flows.policy.records import DkimRecord, DomainPlan, HostAddress
+from flows.policy.records import DkimRecord, DomainPlan, HostAddress, dmarc_start, entries
 from flows.resources import Resources
 from sql import dkim_keys, domain_ip_assignments, domains, smtp_ip_addresses
 from sql.dkim_keys import DkimKey
@@ -116,4 +116,5 @@ def plan_of(r: Resources, estate: Estate, domain: Domain) -> DomainPlan:
         label=domain.dns_label,
         manage_mx=domain.manage_mx,
         verification_token=domain.verification_token or "",
+        dmarc_start=dmarc_start(entry.expected for entry in entries(domain.dns_records)),
     )

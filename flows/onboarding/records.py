@@ -1,16 +1,20 @@
 """Publish what a domain needs, and verify what the world sees of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from flows import vault
 from flows.domains import observing
+from flows.domains.lent import start_of
 from flows.domains.publishing import carry_out, planned
 from flows.onboarding.plans import ALGORITHMS, Estate, estate_of, plan_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy.dns_ids import dkim_selector
 from flows.policy.lifecycle import DkimKeyStatus, DomainStatus, allowed_from
 from flows.policy.records import (
+    WHO_ACTS,
     ExpectedRecord,
+    Holder,
     Need,
     entries,
     expected_records,
@@ -36,13 +40,11 @@ OWNERSHIP = "own"  # the record by which a tenant shows that a name is its own
 @step(name="publish_dns")
 async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
     """Keys made, expected records written down, and published where the tenant gave us its DNS host."""
-    estate = await with_keys(r, run, await estate_of(r, run))
+    estate = await written_down(r, run, await with_keys(r, run, await estate_of(r, run)))
     lines: list[str] = []
     unowned: list[str] = []
     for domain in estate.domains:
         expected = expected_records(plan_of(r, estate, domain))
-        async with as_orchestrator(r.pool) as conn:
-            await domains.note_expected(conn, domain.id, renewed(domain.dns_records, expected))
         if domain.dns_host is None:
             lines.append(f"{domain.domain_name}: the tenant publishes {len(expected)} records by hand")
             unowned += [lacking] if (lacking := await owned(r, run, estate, domain)) else []
@@ -51,6 +53,15 @@ async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
         await carry_out(r, plan, actor=actor(run), flow_run_id=run.flow_run_id)
         lines += plan.lines
     return Waiting("dns", unowned[0], LOOK_AGAIN) if unowned else Done({"lines": lines})
+
+
+async def written_down(r: Resources, run: Run, estate: Estate) -> Estate:
+    """What each domain should publish, in its row; a first DMARC record as strict as what holds without it."""
+    for domain in estate.domains:
+        expected = expected_records(replace(plan_of(r, estate, domain), dmarc_start=await start_of(r, domain)))
+        async with as_orchestrator(r.pool) as conn:
+            await domains.note_expected(conn, domain.id, renewed(domain.dns_records, expected))
+    return await estate_of(r, run)
 
 
 async def with_keys(r: Resources, run: Run, estate: Estate) -> Estate:
@@ -101,17 +112,18 @@ def and_more(domain: Domain, others: int) -> str:
 async def ensure_dns_verified(r: Resources, run: Run) -> Outcome:
     """Every required record of every domain judged PASS; otherwise the process ends here until the tenant published."""
     estate = await estate_of(r, run)
-    missing: list[tuple[Domain, str]] = []
+    missing: list[tuple[Domain, ExpectedRecord, str]] = []
     for domain in estate.domains:
         verdicts = await judged_until_settled(r, estate, domain)
         try:
             await remember(r, run, estate, domain, verdicts)
         except AlreadyExists:
             return Waiting("operator", f"{domain.domain_name} was verified by another tenant in the meantime")
-        missing += [(domain, line(verdict)) for record, verdict in verdicts if gates(record, verdict)]
+        missing += [(domain, record, line(verdict)) for record, verdict in verdicts if gates(record, verdict)]
     if missing:
-        domain, first = missing[0]
-        return Waiting("dns", f"{domain.domain_name} {first}{and_more(domain, len(missing) - 1)}", LOOK_AGAIN)
+        domain, record, first = min(missing, key=lambda one: one[1].holder is not Holder.TENANT)
+        sentence = f"{domain.domain_name} {first}{and_more(domain, len(missing) - 1)}"
+        return Waiting(WHO_ACTS[record.holder], sentence, LOOK_AGAIN)
     return Done({"domains": [domain.domain_name for domain in estate.domains]})
 
 

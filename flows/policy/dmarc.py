@@ -13,6 +13,7 @@ MAILTO: Final = re.compile(r"mailto:[^@\s,!]+@([^@\s,!]+)(?:![0-9]+[kmgt]?)?", r
 MAX_QUERIES: Final = 8  # RFC 9989 section 4.10
 KEPT_WHEN_DEEP: Final = 7
 OBSOLETE: Final = ("pct", "rf", "ri")
+FIRST: Final = "v=DMARC1; p=none"  # how the record of a domain begins that was under no policy before
 
 
 class DmarcSyntax(ValueError):
@@ -179,8 +180,8 @@ def judge_dmarc(subject: str, expected: str, values: Sequence[str]) -> Verdict:
         found = parse_dmarc(texts[0])
     except DmarcSyntax as error:
         return Verdict(subject, Truth.FAIL, "dmarc_syntax", expected, texts, f"the record cannot be read: {error}")
-    if found.effective.rank < want.policy.rank:
-        fix = f"the record asks for {found.effective}, {want.policy} is needed"
+    if found.effective.rank < want.effective.rank:
+        fix = f"the record asks for {found.effective}, {want.effective} is needed"
         return Verdict(subject, Truth.FAIL, "dmarc_weaker", expected, texts, fix)
     return Verdict(subject, Truth.PASS, expected=expected, found=texts, warnings=tuple(remarks(found, want)))
 
@@ -227,13 +228,31 @@ def applied_policy(domain: str, records: Mapping[str, DmarcRecord], *, exists: b
     own = records.get(same_form(domain))
     if own is not None:
         return own.effective
-    above = records.get(organisational_domain(domain, records))
+    above = lending(domain, records)
     if above is None:
         return None
     policy = above.subdomains or above.policy
     if not exists:
         policy = above.nonexistent or policy
     return weaker(policy) if above.testing else policy
+
+
+def lending(domain: str, records: Mapping[str, DmarcRecord]) -> DmarcRecord | None:
+    """The record above that holds for a domain without its own: its organisation's, else its public suffix's."""
+    suffixes = (name for name in discovery_names(domain)[1:] if name in records and records[name].public_suffix)
+    return records.get(organisational_domain(domain, records)) or records.get(next(suffixes, ""))
+
+
+def beginning(above: DmarcRecord | None) -> str:
+    """How a domain's first record begins, so that it weakens nothing of what it is under so far.
+
+    From then on receivers read the domain's own record alone (RFC 9989 section 4.10.1, RFC 7489 section 6.6.3).
+    """
+    if above is None:
+        return FIRST
+    strict = (("adkim", above.strict_dkim), ("aspf", above.strict_spf))
+    words = [f"v=DMARC1; p={above.subdomains or above.policy}", *(f"{tag}=s" for tag, set_ in strict if set_)]
+    return "; ".join([*words, *(["t=y"] if above.testing else [])])
 
 
 def is_aligned(author: str, authenticated: str, organisation_of: Callable[[str], str], *, strict: bool) -> bool:

@@ -133,7 +133,7 @@ def test_with_an_spf_record_that_omits_us_a_domain_waits_and_is_told_our_address
 def test_with_the_providers_own_ptr_nothing_is_sent_until_it_is_ours(controls: dict[str, Held]) -> None:
     case = controls["default ptr"]
     assert case.is_kept_back, case.ran.said
-    assert (case.ran.code, case.run["wait_reason"]) == (WAITING, "dns")
+    assert (case.ran.code, case.run["wait_reason"]) == (WAITING, "provider")
     assert f"expected mail.{case.tenant.domain}, found hwsrv-" in case.run["wait_detail"]
     assert case.proofs == []
     assert controls["ptr set"].ran.code == DONE, controls["ptr set"].ran.said

@@ -140,6 +140,7 @@ def server_troubles(journey: Journey) -> None:
     lab.admin.ask("lock_in_panel", serviceid=server["serviceid"], locked=False)
     lab.admin.fault("accept_without_effect", action="set_rdns", label=journey.token)
     journey.meets("said and not done", WAITING, f"expected mail.{tenant.domain}, found hwsrv-")
+    assert lab.run_of(tenant)["wait_reason"] == "provider"
     journey.goes_live()
 
 

@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
 from flows.commands.terminal import Exit
-from flows.onboarding.addresses import ensure_addresses
+from flows.onboarding.addresses import ensure_addresses, ensure_reverse_dns
 from flows.outcomes import Done, Outcome, Waiting
 from sandbox.hostwinds.config import EmulatorConfig
 from tests.support.emulator import Emulated, emulated_provider
@@ -274,3 +275,25 @@ async def test_an_order_of_an_address_is_settled_by_command(product: Product, cu
 def command(*words: str) -> int:
     """Run a command as an operator does; its exit code."""
     return subprocess.run([sys.executable, "-m", "flows", *words], check=False).returncode
+
+
+async def test_a_run_waits_for_whoever_has_to_act(product: Product, customer: Customer) -> None:
+    """Without the A record for the tenant, whose patience ends the run; without the PTR for the provider."""
+    product.configure(**BUYS)
+    assert isinstance(await claim(product, customer), Done)
+    main = IPv4Address(product.hostwinds.server()["main_ip"])
+    zones = ("acme.example", main.reverse_pointer.partition(".")[2])
+    records = "".join(
+        f"{zone}. 60 SOA ns.acme.example. h.acme.example. 1 60 60 60 60\n{zone}. 60 NS ns.acme.example.\n"
+        for zone in zones
+    )
+    records += "ns.acme.example. 60 A 127.0.0.2\n"
+    authority, recursive = NameServer(records, zones), NameServer(records)
+    async with serving({"127.0.0.1": recursive, "127.0.0.2": authority}) as port:
+        product.configure(DNS__RESOLVER_PORT=str(port), DNS__PUBLISH_WAIT_SECONDS="0")
+        unnamed: Any = await ensure_reverse_dns(product.run_of(customer)["id"])
+        authority.records = recursive.records = f"{records}mail.acme.example. 60 A {main}\n"
+        unturned: Any = await ensure_reverse_dns(product.run_of(customer)["id"])
+    assert (unnamed.reason, unturned.reason) == ("dns", "provider")
+    assert "mail.acme.example" in unnamed.detail
+    assert f"PTR of {main}: expected mail.acme.example, found nothing" in unturned.detail

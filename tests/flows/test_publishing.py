@@ -17,6 +17,7 @@ from flows.domains.publishing import Plan, carry_out, planned
 from flows.onboarding.plans import estate_of, plan_of
 from flows.policy.records import Conflict, expected_records
 from flows.resources import resources
+from providers.dns_host import RecordChange
 from providers.errors import Unconfirmed
 from sql import domains
 from sql.provisioning import Run
@@ -39,6 +40,14 @@ ns1 A 127.0.0.1
 @ MX 10 mail.other.example.
 @ TXT "unrelated"
 _dmarc TXT "{STRICT}"
+"""
+BELOW = """\
+$ORIGIN example.
+$TTL 300
+@ SOA ns1 hostmaster 1 60 60 60 5
+@ NS ns1
+ns1 A 127.0.0.1
+_dmarc TXT "v=DMARC1; p=none; sp=quarantine; adkim=s; rua=mailto:them@other.example"
 """
 LEAVES = "\n".join(f'i{n} TXT "v=spf1 ip4:192.0.2.{n} -all"' for n in range(1, 11))
 
@@ -80,13 +89,13 @@ def serve(product: Product, tmp_path: Path) -> Iterator[Any]:
 
     with ExitStack() as stack:
 
-        async def begin(records: str = RECORDS, **settings: str) -> Tenant:
-            port = stack.enter_context(running_knot(tmp_path, "acme.example", records, SECRET))
+        async def begin(records: str = RECORDS, zone: str = "acme.example", **settings: str) -> Tenant:
+            port = stack.enter_context(running_knot(tmp_path, zone, records, SECRET))
             product.configure(DNS__RESOLVER="127.0.0.1", DNS__RESOLVER_PORT=str(port), **settings)
             customer = product.sign_up()
             said = await flows("secret", "put", "dns/acme", "--tenant", "acme", stdin=SECRET)
             assert said.exit_code == 0, said.output
-            place = {"server": "127.0.0.1", "port": port, "key_name": "writer", "secret_path": "dns/acme"}
+            place = {"server": "127.0.0.1", "port": port, "key_name": "writer", "secret_path": "dns/acme", "zone": zone}
             product.rows("UPDATE domains SET dns_host = 'rfc2136', dns_host_settings = %s", json.dumps(place))
             return Tenant(product, customer, await furnished(customer))
 
@@ -121,6 +130,22 @@ async def test_a_stricter_dmarc_record_stays_as_strict(serve) -> None:
     (text,) = await tenant.read("_dmarc.acme.example")
     assert text.startswith("v=DMARC1; p=reject; adkim=s; aspf=s; rua=mailto:them@other.example")
     assert "mailto:r@penguin.example" in text
+
+
+async def test_a_first_dmarc_record_is_as_strict_as_what_a_domain_above_asked_for(serve) -> None:
+    from flows.onboarding.records import ensure_dns_published  # noqa: PLC0415  Prefect's task is made at import
+
+    tenant = await serve(BELOW, zone="example", DNS__DMARC_RUA="r@penguin.example")
+    begins, lines = "v=DMARC1; p=quarantine; adkim=s", list[str]()
+    for above in ("v=DMARC1; p=none", STRICT):  # what becomes of it later: its own record goes on as it began
+        done: Any = await ensure_dns_published(tenant.run.id)
+        lines += done.output["lines"]
+        assert await tenant.read("_dmarc.acme.example") == [f"{begins}; rua=mailto:r@penguin.example"]
+        await (await tenant.plan()).host.publish([RecordChange("_dmarc.example", "TXT", (above,), 60)])
+        tenant.product.rows("UPDATE provisioning_steps SET status = 'waiting'")
+    assert any("and a domain above asks for quarantine already" in line for line in lines)
+    assert (await tenant.plan()).changes == ()
+    assert f"{begins} is what a domain above asks for already" in (await flows("dns", "records", "acme.example")).stdout
 
 
 @pytest.mark.parametrize(("look_ups", "ours"), [(9, "include:abcdefghij._spf.acme.example"), (10, f"ip4:{ADDRESS}")])

@@ -7,6 +7,7 @@ from flows.policy.dmarc import (
     DmarcSyntax,
     applied_policy,
     authorisation_name,
+    beginning,
     discovery_names,
     dmarc_texts,
     inherited,
@@ -287,6 +288,42 @@ def test_a_record_of_its_own_comes_first():
     records_found = found(news_acme_example="v=DMARC1; p=none; sp=reject", acme_example="v=DMARC1; p=reject")
     assert applied_policy("news.acme.example", records_found, exists=True) is DmarcPolicy.NONE
     assert applied_policy("other.example", {}, exists=True) is None
+
+
+def test_without_an_organisations_record_that_of_the_public_suffix_holds():
+    suffix = found(example="v=DMARC1; p=quarantine; sp=reject; psd=y")
+    assert applied_policy("acme.example", suffix, exists=True) is DmarcPolicy.REJECT
+    assert applied_policy("acme.example", suffix | found(acme_example="v=DMARC1; p=none"), exists=True) == "none"
+
+
+@pytest.mark.parametrize(
+    ("above", "begins"),
+    [
+        (None, "v=DMARC1; p=none"),
+        ("v=DMARC1; p=reject; rua=mailto:them@other.example", "v=DMARC1; p=reject"),
+        ("v=DMARC1; p=reject; sp=none", "v=DMARC1; p=none"),
+        ("v=DMARC1; p=none; sp=quarantine; np=reject; adkim=s", "v=DMARC1; p=quarantine; adkim=s"),
+        ("v=DMARC1; p=reject; aspf=s; t=y", "v=DMARC1; p=reject; aspf=s; t=y"),
+    ],
+)
+def test_a_first_record_begins_as_strict_as_what_holds_without_it(above, begins):
+    assert beginning(parse_dmarc(above) if above else None) == begins
+
+
+@given(
+    st.sampled_from(["none", "quarantine", "reject"]),
+    st.sampled_from(["", "; sp=none", "; sp=quarantine", "; sp=reject"]),
+    st.sampled_from(["", "; t=y"]),
+    st.sampled_from(["", "; adkim=s; aspf=s"]),
+)
+def test_no_first_record_weakens_what_a_receiver_does(policy, below, testing, strict):
+    records = found(acme_example=f"v=DMARC1; p={policy}{below}{testing}{strict}")
+    before = applied_policy("news.acme.example", records, exists=True)
+    own = parse_dmarc(beginning(records["acme.example"]))
+    after = applied_policy("news.acme.example", records | {"news.acme.example": own}, exists=True)
+    assert after == before
+    assert (own.strict_dkim, own.strict_spf) == (bool(strict), bool(strict))
+    assert judge_dmarc("dmarc", own.text, [own.text]).passed
 
 
 def test_alignment_is_by_organisation_unless_strict():

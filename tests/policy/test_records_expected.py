@@ -5,12 +5,14 @@ import pytest
 
 from flows.policy.names import is_record_name
 from flows.policy.records import (
+    WHO_ACTS,
     DkimRecord,
     DomainPlan,
     Holder,
     HostAddress,
     Merge,
     Need,
+    dmarc_start,
     expected_records,
     required,
 )
@@ -53,6 +55,21 @@ def test_a_domain_without_a_platform_zone_publishes_this():
         ("dkim-ed:pm202611e", "pm202611e._domainkey.acme.example", "TXT", "v=DKIM1; k=ed25519; p=AAAA"),
         ("dmarc", "_dmarc.acme.example", "TXT", "v=DMARC1; p=none"),
     ]
+
+
+def test_whoever_holds_a_record_is_waited_for():
+    assert {holder: WHO_ACTS[holder] for holder in Holder} == {
+        Holder.TENANT: "dns", Holder.PLATFORM: "operator", Holder.PROVIDER: "provider",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("rua", [None, "d@acme.example"])
+def test_a_dmarc_record_begins_as_it_was_decided_to_and_goes_on_so(rua):
+    plan = replace(PLAN, dmarc_start="v=DMARC1; p=reject; adkim=s", dmarc_rua=rua)
+    (text,) = by_key(plan)["dmarc"].values
+    assert text.startswith("v=DMARC1; p=reject; adkim=s")
+    assert dmarc_start(expected_records(plan)) == plan.dmarc_start
+    assert dmarc_start([]) == "v=DMARC1; p=none"
 
 
 def test_a_platform_zone_carries_what_may_change():

@@ -145,6 +145,13 @@ def test_the_tenants_stricter_dmarc_record_only_gains_our_address():
     assert change.values == ("v=DMARC1; p=reject; adkim=s; rua=mailto:r@acme.example",)
 
 
+def test_a_first_dmarc_record_says_why_it_is_strict():
+    strict = {record.key: record for record in expected_records(replace(PLAN, dmarc_start="v=DMARC1; p=reject"))}
+    change = act("dmarc", records=strict)
+    assert isinstance(change, Change)
+    assert change.reason == "no DMARC record stands there, and a domain above asks for reject already"
+
+
 def test_two_dmarc_records_are_for_a_person():
     conflict = act("dmarc", "v=DMARC1; p=none", "v=DMARC1; p=reject")
     assert isinstance(conflict, Conflict)

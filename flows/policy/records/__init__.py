@@ -1,11 +1,12 @@
 """DNS records of a domain: what should stand, how ours gets there without harm, and whether it does."""
 
 from flows.policy.dkim import DkimRecord
-from flows.policy.records.expected import dated_key, expected_records, required
+from flows.policy.records.expected import dated_key, dmarc_start, expected_records, required
 from flows.policy.records.hints import Hint, hint, suspects
 from flows.policy.records.judging import judge, judge_dnssec
 from flows.policy.records.looks import Looked, is_settled, looked
 from flows.policy.records.nouns import (
+    WHO_ACTS,
     DomainPlan,
     ExpectedRecord,
     Holder,
@@ -22,6 +23,7 @@ from flows.policy.records.publication import Change, Conflict, Keep, publication
 from flows.policy.records.reading import read
 
 __all__ = [
+    "WHO_ACTS",
     "Change",
     "Conflict",
     "DkimRecord",
@@ -41,6 +43,7 @@ __all__ = [
     "Stray",
     "as_json",
     "dated_key",
+    "dmarc_start",
     "entries",
     "expected_records",
     "hint",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from flows.policy.dkim import DkimRecord
+from flows.policy.dmarc import FIRST
 from flows.policy.dns_ids import is_slot, ownership_text
 from flows.policy.names import is_under
 from flows.policy.records.nouns import DomainPlan, ExpectedRecord, Holder, HostAddress, Merge, Need
@@ -12,6 +13,7 @@ from flows.policy.records.nouns import DomainPlan, ExpectedRecord, Holder, HostA
 MX_PREFERENCE: Final = 10
 SLOTS: Final = ("pm1", "pm2", "pm3", "pm4")
 REPORT_LABEL: Final = "dmarc"
+REPORTS: Final = "; rua=mailto:"
 # Client programs look here for the servers of a mailbox (RFC 6186, RFC 8314).
 CLIENT_PORTS: Final = (("submissions", 465), ("imaps", 993))
 
@@ -139,13 +141,19 @@ def key_record(key: DkimRecord, name: str, holder: Holder) -> ExpectedRecord:
 
 
 def dmarc(plan: DomainPlan) -> Iterator[ExpectedRecord]:
-    """Policy none to begin with, and our consent to receive the reports."""
+    """Policy none to begin with, or what a domain above lends already; and our consent to receive the reports."""
     address = report_address(plan, "r")
-    text = "v=DMARC1; p=none" + (f"; rua=mailto:{address}" if address else "")
+    text = plan.dmarc_start + (f"{REPORTS}{address}" if address else "")
     yield record("dmarc", f"_dmarc.{plan.domain}", "TXT", text, merge=Merge.MERGE_DMARC)
     if plan.platform_zone and address:
         name = f"{plan.domain}._report._dmarc.{REPORT_LABEL}.{plan.platform_zone}"
         yield record("dmarc-ext", name, "TXT", "v=DMARC1;", holder=Holder.PLATFORM)
+
+
+def dmarc_start(expected: Iterable[ExpectedRecord]) -> str:
+    """How the DMARC record was decided to begin when these were first written down."""
+    text = next((record.values[0] for record in expected if record.key == "dmarc"), FIRST)
+    return text.partition(REPORTS)[0]
 
 
 def report_address(plan: DomainPlan, kind: str) -> str | None:

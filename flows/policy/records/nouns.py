@@ -1,5 +1,6 @@
 """What is said of DNS records: what should stand, what stands, and who said so."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -7,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import Final, Literal, Protocol
 
 from flows.policy.dkim import DkimRecord
+from flows.policy.dmarc import FIRST
 from flows.policy.spf import SpfResult
 
 Outcome = Literal["found", "absent", "servfail", "refused", "timeout", "broken", "budget"]
@@ -38,6 +40,12 @@ class Holder(StrEnum):
     PROVIDER = "provider"  # the reverse zone of the server's provider
 
 
+WHO_ACTS: Final[Mapping[Holder, Literal["dns", "operator", "provider"]]] = {
+    Holder.TENANT: "dns", Holder.PLATFORM: "operator", Holder.PROVIDER: "provider",
+}  # fmt: skip
+"""What a run waits for that misses a record: a tenant's own patience is counted by days and ends the run."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostAddress:
     """One address of a mail host under the one name it greets with."""
@@ -60,6 +68,7 @@ class DomainPlan:
     label: str | None  # the domain's opaque token below the platform zone
     manage_mx: bool
     verification_token: str
+    dmarc_start: str = FIRST  # its DMARC record without report addresses
     ttl_seconds: int = 300  # while onboarding or rotating; 3600 once settled
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flows.policy.dmarc import DmarcSyntax, dmarc_texts, merged
+from flows.policy.dmarc import DmarcPolicy, DmarcSyntax, dmarc_texts, merged, parse_dmarc
 from flows.policy.records.nouns import ExpectedRecord, Holder, Merge, RecordSet
 from flows.policy.records.reading import canonical, read, spf_fault
 from flows.policy.spf import (
@@ -149,7 +149,9 @@ def dmarc_publication(expected: ExpectedRecord, existing: RecordSet | None) -> C
     values = existing.values if existing else ()
     texts = dmarc_texts(values)
     if not texts:
-        return beside(expected, existing, expected.values[0], None, "no DMARC record stands there")
+        lent = parse_dmarc(expected.values[0]).policy
+        why = "" if lent is DmarcPolicy.NONE else f", and a domain above asks for {lent} already"
+        return beside(expected, existing, expected.values[0], None, f"no DMARC record stands there{why}")
     text, *others = texts
     if others:
         return Conflict("dmarc_multiple", f"{expected.name} has {len(texts)} DMARC records: keep one")

@@ -1,0 +1,38 @@
+"""The DMARC policy that a domain is under while it has no record of its own, asked of the DNS."""
+
+from flows.policy.dmarc import (
+    DmarcRecord,
+    DmarcSyntax,
+    beginning,
+    discovery_names,
+    dmarc_texts,
+    lending,
+    parse_dmarc,
+)
+from flows.policy.records import dmarc_start, entries
+from flows.resources import Resources
+from providers.errors import Unavailable
+from sql.domains import Domain
+
+
+async def start_of(r: Resources, domain: Domain) -> str:
+    """How its record begins: nothing in force is weakened while it has none; once it has one, as was decided then."""
+    own = await r.resolver.ask(f"_dmarc.{domain.domain_name}", "TXT")
+    if dmarc_texts(own.values):
+        return dmarc_start(entry.expected for entry in entries(domain.dns_records))
+    return beginning(await record_above(r, domain.domain_name))
+
+
+async def record_above(r: Resources, domain: str) -> DmarcRecord | None:
+    """What receivers go by while the domain has no record; Unavailable while nobody can say."""
+    records: dict[str, DmarcRecord] = {}
+    for name in discovery_names(domain)[1:]:
+        answer = await r.resolver.ask(f"_dmarc.{name}", "TXT")
+        if not answer.outcome.settled:
+            raise Unavailable("dns", "dmarc", f"_dmarc.{name}: {answer.outcome}")
+        texts = dmarc_texts(answer.values)
+        try:
+            records |= {name: parse_dmarc(texts[0])} if len(texts) == 1 else {}
+        except DmarcSyntax:
+            continue
+    return lending(domain, records)
