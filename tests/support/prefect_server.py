@@ -4,12 +4,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
 from tests.support.prefect_tables import furnish
+from tests.support.scratch import scratch
 
 DATABASE = "prefect-test.db"  # the harness's own name for it
 
@@ -46,6 +45,6 @@ def prefect_api() -> Iterator[str]:
 
 def furnished_folder() -> str:
     """Where Prefect's harness will have its database, with the tables there before it begins."""
-    made = mkdtemp(prefix="penguin-prefect-")
-    furnish(Path(made) / DATABASE)
-    return made
+    made = scratch("harness")
+    furnish(made / DATABASE)
+    return str(made)

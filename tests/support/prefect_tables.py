@@ -14,10 +14,10 @@ import time
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
 
+from tests.support.scratch import scratch
 from tests.support.sshd import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -46,13 +46,15 @@ def tables() -> Path:
 
 def make(file: Path) -> None:
     """Let a server begin and end, and keep what it wrote."""
-    with TemporaryDirectory(prefix="penguin-prefect-") as home:
-        begin_and_end(Path(home))
-        draft = file.with_suffix(".partial")
+    home, draft = scratch("server"), file.with_suffix(".partial")
+    try:
+        begin_and_end(home)
         draft.unlink(missing_ok=True)
-        with closing(sqlite3.connect(Path(home) / "prefect.db")) as made, closing(sqlite3.connect(draft)) as kept:
+        with closing(sqlite3.connect(home / "prefect.db")) as made, closing(sqlite3.connect(draft)) as kept:
             made.backup(kept)  # whole, wherever its last pages lie
-        draft.replace(file)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    draft.replace(file)
 
 
 def begin_and_end(home: Path) -> None:
