@@ -4,7 +4,7 @@ Every answer names the worker and the attempt, so a worker that was given up for
 back. A claim is a short transaction of its own; the work runs outside it. Payloads are ids: no bodies, no secrets.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -71,6 +71,14 @@ class Job:
     lease_expires_at: datetime | None
     last_error_message: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A queue has new jobs; `job` is the one that came alone."""
+
+    queue: str
+    job: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +182,12 @@ async def turn(
     queues: Sequence[str],
     limit: int,
     lease: timedelta = LEASE,
+    named: Collection[UUID] | None = None,
 ) -> tuple[set[UUID], list[Job]]:
-    """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now."""
+    """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now.
+
+    `named` are the only jobs to take, by their keys: for those who know of no other that is due. None: look for jobs.
+    """
     done = _in_order(done)
     taken = conn.cursor(binary=True, row_factory=class_row(Job))
     async with conn.pipeline():
@@ -185,11 +197,18 @@ async def turn(
             "SELECT job_finish(%s, %s::uuid[], %s::int[])",
             [worker, [job.id for job in done], [job.attempt for job in done]],
         )
-        await taken.execute(
-            f"SELECT {JOB} FROM job_claim(%s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
-            [list(queues), worker, limit, lease],
-        )
-        return {row[0] for row in await finished.fetchall()}, await taken.fetchall()
+        if named is None:
+            await taken.execute(
+                f"SELECT {JOB} FROM job_claim(%s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
+                [list(queues), worker, limit, lease],
+            )
+        elif named:
+            await taken.execute(
+                f"SELECT {JOB} FROM job_claim_named(%s::uuid[], %s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
+                [list(named), list(queues), worker, limit, lease],
+            )
+        ended = {row[0] for row in await finished.fetchall()}
+        return ended, await taken.fetchall() if named is None or named else []
 
 
 async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
@@ -337,11 +356,15 @@ class WakeUps:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
 
-    async def next(self, timeout_seconds: float) -> frozenset[str]:
-        """The queues that have new jobs; empty when none was told of in time."""
+    async def next(self, timeout_seconds: float) -> frozenset[News]:
+        """What is new; empty when nothing was told of in time."""
         with our_errors():
             return frozenset(
-                [notice.payload async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
+                [
+                    News(queue, UUID(key) if key else None)
+                    async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)
+                    for queue, _, key in [notice.payload.partition(" ")]
+                ]
             )
 
 

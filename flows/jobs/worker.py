@@ -2,8 +2,8 @@
 
 A job is worked outside any transaction. Its lease is lengthened on a timer of its own; when that fails for as long as
 a lease lasts, the worker lets its jobs go, for somebody else has them by then. Whatever answers late is refused by the
-database, which knows worker and attempt. New jobs wake the worker at once; delayed, retried and reaped ones, and those
-whose notice was lost, are found by looking.
+database, which knows worker and attempt. New jobs wake the worker at once, and one that came alone is taken by name;
+delayed, retried and reaped ones, and those whose notice was lost, are found by looking.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from flows.redact import redactor
 from providers.errors import Rejected, Unconfirmed
 from sql import jobs
-from sql.jobs import Job
+from sql.jobs import Job, News
 from sql.session import Connection, Contended, Pool, as_orchestrator, as_orchestrator_at_once
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ Handler = Callable[[Job], Awaitable[None]]
 BEATS_PER_LEASE = 3
 SLOWEST = 5  # pauses between looks grow to this many first ones
 RECONNECT_SECONDS = 5.0
+AT_ONCE = 0.0
 
 
 class Poison(Exception):
@@ -47,6 +48,11 @@ class Pace:
     lease_seconds: float = 60
     poll_seconds: float = 1
     stop_seconds: float = 30
+
+    @property
+    def batch(self) -> int:
+        """Most jobs of one turn: while the one half is worked, the server sees to the other."""
+        return (self.slots + 1) // 2
 
     @property
     def lease(self) -> timedelta:
@@ -68,6 +74,9 @@ class Worker:
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict[UUID, asyncio.Task[None]])
     _done: list[Job] = field(default_factory=list[Job])
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _named: set[UUID] = field(default_factory=set[UUID])  # heard of, one by one
+    _pause: float = 0  # between two looks
+    _look_at: float = AT_ONCE  # when to look for whatever is due, by the monotonic clock
     _stopping: bool = False
 
     def stop(self) -> None:
@@ -77,39 +86,57 @@ class Worker:
 
     async def work(self) -> None:
         """Until stopped."""
-        pause = self.pace.poll_seconds
         async with self._beside(self._listen), self._beside(self._beat), self._beside(self._reap):
             while not self._stopping:
-                moved = await self._turn()
-                pause = self.pace.poll_seconds if moved else min(pause * 1.5, self.pace.poll_seconds * SLOWEST)
-                if not moved:
-                    await self._rest(pause)
+                if not await self._turn():
+                    await self._rest()
             await self._end()
 
     async def _turn(self) -> bool:
-        """Answer for what is done and take new jobs; whether there was either."""
-        await asyncio.sleep(0)  # every job that can go on does so first: its answer goes into this turn
+        """Answer for what is done and take new jobs; whether there was either.
+
+        A look walks over all that was claimed since the last vacuum. So jobs that came alone are taken by name, and
+        looks follow each other only while they find as many as there is room for.
+        """
+        if self._look_at > AT_ONCE:
+            await asyncio.sleep(0)  # every job that can go on does so first: its answer goes into this turn
+        room = min(self.pace.batch, self.pace.slots - len(self._tasks))
         done, self._done = self._done, []
-        room = self.pace.slots - len(self._tasks)
+        named, self._named = self._named, set()
         self._news.clear()
-        if not done and room <= 0:
+        if len(named) > room:
+            self._look_at = AT_ONCE
+        looks = self._look_at <= (AT_ONCE if named else time.monotonic())
+        if not done and (room <= 0 or not (looks or named)):
             return False
+        if looks:
+            self._look_at = time.monotonic() + self._pause  # news that comes from here on asks for another
         try:
             async with as_orchestrator_at_once(self.pool) as conn:
                 finished, taken = await jobs.turn(
                     conn, worker=self.name, done=done, queues=list(self.handlers), limit=max(room, 0),
-                    lease=self.pace.lease,
+                    lease=self.pace.lease, named=None if looks else named,
                 )  # fmt: skip
         except Contended as error:
             log.warning("queue out of reach: %s", error)
             self._done = done + self._done  # finishing twice changes nothing the second time
+            self._look_at = AT_ONCE
             await asyncio.sleep(self.pace.poll_seconds)
             return False
+        if looks:
+            self._looked(len(taken), room)
         self._settle(done, finished)
         for job in taken:
             self._held[job.id] = job
             self._tasks[job.id] = asyncio.create_task(self._try(job))
         return bool(done or taken)
+
+    def _looked(self, found: int, room: int) -> None:
+        """There is more where a look was filled; where it found nothing, the next one takes its time."""
+        if found >= room:
+            self._look_at = AT_ONCE
+        slower = min(self._pause * 1.5, self.pace.poll_seconds * SLOWEST)
+        self._pause = self.pace.poll_seconds if found else max(slower, self.pace.poll_seconds)
 
     def _settle(self, done: list[Job], finished: set[UUID]) -> None:
         for job in done:
@@ -149,9 +176,15 @@ class Worker:
             log.warning("job=%s queue=%s attempt=%d %s: %s", job.id, job.queue, job.attempt, status or "refused", words)
         self._let_go(job)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self) -> None:
+        """Until there is news, or the next look is due."""
         with suppress(TimeoutError):
+            seconds = max(self._look_at - time.monotonic(), self.pace.poll_seconds)
             await asyncio.wait_for(self._news.wait(), seconds)
+
+    def _look_soon(self) -> None:
+        self._look_at = AT_ONCE
+        self._news.set()
 
     async def _end(self) -> None:
         """What ends in time is finished; the rest is given back, and due at once."""
@@ -209,7 +242,7 @@ class Worker:
             with suppress(Contended):
                 async with as_orchestrator(self.pool) as conn:
                     if await jobs.reap(conn):
-                        self._news.set()
+                        self._look_soon()
             await asyncio.sleep(self.pace.lease_seconds / BEATS_PER_LEASE)
 
     async def _listen(self) -> None:
@@ -217,11 +250,18 @@ class Worker:
         while True:
             with suppress(Contended):
                 async with jobs.wake_ups(self.listen_dsn) as notices:
-                    self._news.set()  # what came while nobody listened
+                    self._look_soon()  # what came while nobody listened
                     while True:
-                        if await notices.next(60) & self.handlers.keys():
-                            self._news.set()
+                        self._heard(await notices.next(60))
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _heard(self, news: Collection[News]) -> None:
+        for one in news:
+            if one.queue in self.handlers and one.job is None:
+                self._look_soon()
+            elif one.queue in self.handlers and one.job is not None:
+                self._named.add(one.job)
+                self._news.set()
 
     @asynccontextmanager
     async def _beside(self, work: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:

@@ -29,7 +29,7 @@ async def drained(dsn: str, count: int, batch: int) -> float:
             if left == 0:
                 worker.stop()
 
-        worker = Worker(pool=pool, listen_dsn=dsn, handlers={QUEUE: nothing}, pace=Pace(slots=batch))
+        worker = Worker(pool=pool, listen_dsn=dsn, handlers={QUEUE: nothing}, pace=Pace(slots=2 * batch))
         began = time.perf_counter()
         await worker.work()
         return time.perf_counter() - began

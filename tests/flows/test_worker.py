@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import conninfo, sql
 from psycopg.rows import dict_row
 
 from flows.jobs.worker import Pace, Poison, Worker
@@ -97,6 +98,45 @@ async def test_a_new_job_wakes_a_worker_that_would_not_have_looked_for_long(data
         await asyncio.wait_for(worked.wait(), 20)
 
 
+def calls(database: str, function: str) -> int:
+    found = rows(database, "SELECT calls FROM pg_stat_user_functions WHERE funcname = %s", function)
+    return found[0]["calls"] if found else 0
+
+
+async def test_an_idle_worker_takes_what_comes_alone_by_name_and_does_not_look(database: str) -> None:
+    name = conninfo.conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = pl").format(sql.Identifier(name)))
+    seen: asyncio.Queue[UUID] = asyncio.Queue()
+
+    async def note(one: Job) -> None:
+        seen.put_nowait(one.id)
+
+    async with working(database, note, Pace(slots=10, poll_seconds=3600)):
+        await until(lambda: rows(database, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'") != [])
+        for _ in range(8):
+            await put(database, NewJob(QUEUE, {}))
+            await asyncio.wait_for(seen.get(), 20)
+    await until(lambda: calls(database, "job_claim_named") >= 6)
+    assert calls(database, "job_claim") <= 3
+
+
+async def test_what_is_heard_of_while_there_is_no_room_is_not_forgotten(database: str) -> None:
+    go_on, seen = asyncio.Event(), list[UUID]()
+
+    async def hold(one: Job) -> None:
+        seen.append(one.id)
+        await go_on.wait()
+
+    async with working(database, hold, Pace(slots=1, poll_seconds=3600)):
+        await until(lambda: rows(database, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'") != [])
+        for _ in range(4):
+            await put(database, NewJob(QUEUE, {}))
+            await until(lambda: len(seen) == 1)
+        go_on.set()
+        await until(lambda: len(seen) == 4)
+
+
 async def test_without_notices_looking_finds_the_job(database: str) -> None:
     worked = asyncio.Event()
 
@@ -136,21 +176,32 @@ async def test_what_an_error_means_for_the_job(database: str, error: Exception, 
     assert (found["status"], str(error).split(" ")[0] in found["last_error_message"]) == (left, True)
 
 
-def cut(database: str) -> None:
-    """The worker's connections of now die, as by a restart of a pooler or a failover."""
-    rows(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'penguin:worker'")
-
-
 LONG_LEASE = Pace(slots=10, lease_seconds=3600, poll_seconds=0.05, stop_seconds=0)  # no reaper comes to help
 
 
+@asynccontextmanager
+async def cut_while_it_says(database: str, word: str) -> AsyncIterator[None]:
+    """The only job is locked, so what the worker says of it waits; its connection is ended while it does."""
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT FROM jobs FOR UPDATE")
+        yield
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+        await until(lambda: rows(database, end, f"SELECT {word}(%") != [])
+
+
 async def test_a_failure_is_said_again_when_its_connection_died(database: str) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
     async def fail(_: Job) -> None:
-        await asyncio.to_thread(cut, database)
+        begun.set()
+        await go_on.wait()
         raise KeyError("tenant_id")
 
     async with working(database, fail, LONG_LEASE):
         await put(database, NewJob(QUEUE, {}, max_attempts=1))
+        await asyncio.wait_for(begun.wait(), 20)
+        async with cut_while_it_says(database, "job_fail"):
+            go_on.set()
         await until(lambda: job(database)["status"] == "failed")
     assert logged(database) == ["failed"]
 
@@ -160,14 +211,13 @@ async def test_what_is_given_back_at_the_end_is_said_again_when_its_connection_d
 
     async def endless(_: Job) -> None:
         begun.set()
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            cut(database)
+        await asyncio.sleep(3600)
 
-    async with working(database, endless, LONG_LEASE):
+    async with working(database, endless, LONG_LEASE) as worker:
         await put(database, NewJob(QUEUE, {}))
         await asyncio.wait_for(begun.wait(), 20)
+        async with cut_while_it_says(database, "job_release"):
+            worker.stop()
     assert (job(database)["status"], logged(database)) == ("queued", ["released"])
 
 

@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from sql import jobs
-from sql.jobs import Job, NewJob
-from sql.session import AlreadyExists, as_orchestrator, as_tenant
+from sql.jobs import Job, NewJob, News
+from sql.session import AlreadyExists, as_orchestrator, as_tenant, open_pool
 
 DNS = "dns-verification"
 ORDERS = "infra-provisioning"
@@ -87,18 +88,92 @@ async def test_a_turn_reads_little_however_much_waits_and_before_any_statistics(
         held = await claim(pool, "w1", 10)
         async with as_orchestrator(pool) as conn:
             finished, taken = await jobs.turn(conn, worker="w1", done=held, queues=[DNS], limit=10)
-            read = await (
-                await conn.execute(
-                    """
-                    SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM (
-                      SELECT indexrelid AS oid FROM pg_index WHERE indrelid = 'jobs'::regclass
-                       UNION ALL SELECT 'jobs'::regclass) r
-                    """
-                )
-            ).fetchone()
+            read = await counted(conn, "tuples_returned")
         assert (len(finished), len(taken)) == (10, 10)
-        assert read is not None
-        assert 20 <= read[0] < 2000, read
+        assert 20 <= read < 2000, read
+
+
+async def test_a_plan_made_while_nothing_waited_serves_when_much_does(database: str) -> None:
+    pool = await open_pool(database, part="test", max_size=1)  # a plan is a session's own
+    async with pool:
+        for _ in range(7):
+            async with as_orchestrator(pool) as conn:
+                await jobs.turn(conn, worker="w1", done=await jobs.held_by(conn, "w1"), queues=[DNS], limit=10)
+        async with as_orchestrator(pool) as conn:
+            await jobs.put_many(conn, [NewJob(DNS, {}) for _ in range(4000)])
+        held = await claim(pool, "w1", 10)
+        async with as_orchestrator(pool) as conn:
+            before = await counted(conn, "tuples_returned")
+            finished, taken = await jobs.turn(conn, worker="w1", done=held, queues=[DNS], limit=10)
+            read = await counted(conn, "tuples_returned") - before
+        assert (len(finished), len(taken)) == (10, 10)
+        assert read < 500, read
+
+
+def finished_and_never_vacuumed(database: str, count: int) -> int:
+    """So many jobs went through; pages of the index that claims go by."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("ALTER TABLE jobs SET (autovacuum_enabled = off)")
+        conn.execute(
+            "INSERT INTO jobs (queue_name, payload, priority, run_at)"
+            " SELECT %s, '{}', 75, now() - interval '1 hour' + n * interval '1 ms' FROM generate_series(1, %s) n",
+            [DNS, count],
+        )
+        conn.execute("UPDATE jobs SET status = 'completed', completed_at = now()")
+        row = conn.execute("SELECT pg_relation_size('idx_jobs_dequeue') / 8192").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_a_job_taken_by_name_costs_the_same_behind_any_number_of_finished_ones(pool, database) -> None:
+    pages = finished_and_never_vacuumed(database, 10_000)
+    (job_id,) = await put(pool, NewJob(DNS, {}))
+    assert job_id is not None
+    async with as_orchestrator(pool) as conn:
+        before = await counted(conn, "blocks_fetched")
+        _, taken = await jobs.turn(conn, worker="w1", done=[], queues=[DNS], limit=10, named=[job_id])
+        fetched = await counted(conn, "blocks_fetched") - before
+    assert [job.id for job in taken] == [job_id]
+    assert fetched < 40 < pages, (fetched, pages)
+
+
+async def test_a_look_walks_once_over_what_was_claimed_since_the_last_vacuum(pool, database) -> None:
+    pages = finished_and_never_vacuumed(database, 10_000)
+    await put(pool, NewJob(DNS, {}), NewJob(DNS, {}))
+    assert len(await claim(pool, "w1", 1)) == 1  # the first to pass marks the dead
+    async with as_orchestrator(pool) as conn:
+        before = await counted(conn, "blocks_fetched")
+        _, taken = await jobs.turn(conn, worker="w1", done=[], queues=[DNS], limit=10)
+        fetched = await counted(conn, "blocks_fetched") - before
+    assert len(taken) == 1
+    assert fetched < 1.5 * pages, (fetched, pages)
+
+
+async def counted(conn: AsyncConnection, what: str) -> int:
+    """What this transaction did so far to the queue's table and indexes."""
+    row = await (
+        await conn.execute(
+            f"""
+            SELECT sum(pg_stat_get_xact_{what}(oid)) FROM (
+              SELECT indexrelid AS oid FROM pg_index WHERE indrelid = 'jobs'::regclass
+               UNION ALL SELECT 'jobs'::regclass) r
+            """
+        )
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_by_name_too_only_what_is_due_asked_for_and_not_paused_is_taken(pool) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    named = await put(pool, NewJob(DNS, {}), NewJob(DNS, {}, run_at=later), NewJob(ORDERS, {}), NewJob("warmup", {}))
+    ids = [one for one in named if one is not None]
+    async with as_orchestrator(pool) as conn:
+        await jobs.pause(conn, "warmup")
+        asked = {"worker": "w1", "done": [], "queues": [DNS, "warmup"]}
+        assert (await jobs.turn(conn, **asked, limit=0, named=ids))[1] == []
+        assert [job.id for job in (await jobs.turn(conn, **asked, limit=10, named=ids))[1]] == ids[:1]
+        assert (await jobs.turn(conn, **asked, limit=10, named=ids))[1] == []
 
 
 async def test_a_better_priority_goes_first_whatever_its_queue(pool) -> None:
@@ -295,8 +370,14 @@ async def test_a_new_job_wakes_a_listener_once_a_statement(pool, database) -> No
     async with jobs.wake_ups(database) as heard:
         async with as_orchestrator(pool) as conn:
             await jobs.put_many(conn, [NewJob(DNS, {}) for _ in range(50)])
-        assert await heard.next(10) == {DNS}
+        assert await heard.next(10) == {News(DNS, None)}
         assert await heard.next(0.2) == frozenset()
+
+
+async def test_a_job_that_comes_alone_is_named(pool, database) -> None:
+    async with jobs.wake_ups(database) as heard:
+        (job_id,) = await put(pool, NewJob(DNS, {}))
+        assert await heard.next(10) == {News(DNS, job_id)}
 
 
 async def test_a_delayed_job_wakes_nobody(pool, database) -> None:
