@@ -36,6 +36,8 @@ def prefect_api() -> Iterator[str]:
     quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(utilities, "mkdtemp", furnished_folder)
+        # Its table of task runs is read by nobody here: steps leave their trace in our own.
+        patched.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED", "false")
         with there, temporary_settings(quick):
             url = str(PREFECT_API_URL.value())
             os.environ |= {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
