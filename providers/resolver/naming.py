@@ -1,5 +1,6 @@
 """From a name as somebody wrote it to a question as it travels, and names among themselves."""
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -22,12 +23,16 @@ question: Final = lru_cache(maxsize=4096)(new_question)
 """The same for names that come again soon: one domain's are asked for several times in a look."""
 
 
-def question_under(zone: str, label: str, rtype: int) -> Question | None:
-    """The question about a name below a zone, for many names below few zones: neither is written anew each time."""
-    above, below = wire.encoded(zone), wire.encoded(label)
-    if above is None or below is None or len(below) + len(above) > wire.MAX_NAME or label.endswith("."):
-        return new_question(f"{label}.{zone}", rtype, RD)
-    return Question.about(f"{label}.{zone.removesuffix('.')}.".lower(), below[:-1] + above, rtype)
+def questions_under(zones: Iterable[str], label: str, rtype: int) -> Iterator[Question | None]:
+    """The questions about a name below each of these zones: neither the name nor a zone is written anew each time."""
+    lower = label.lower()
+    below = None if label.endswith(".") else wire.encoded(label)
+    for zone in zones:
+        above = wire.encoded(zone)
+        if below is None or above is None or len(below) + len(above) > wire.MAX_NAME:
+            yield new_question(f"{label}.{zone}", rtype, RD)
+        else:
+            yield Question.about(f"{lower}.{zone.lower().removesuffix('.')}.", below[:-1] + above, rtype)
 
 
 def rtype_of(text: str) -> int:

@@ -61,7 +61,7 @@ def _chain(question: Question, records: tuple[Record, ...]) -> tuple[str, tuple[
 
 
 def _absence(message: Message, name: str, aliases: tuple[str, ...], server: str, asked_at: datetime) -> Reply:
-    soa = next((r for r in message.authority if r.rtype == wire.SOA and is_under(name, r.owner)), None)
+    soa = _soa_above(name, message.authority)
     seconds = _negative_seconds(soa) if soa else None
     nxdomain = message.rcode == NXDOMAIN
     answer = Answer(Outcome.ABSENT, (), None, server, asked_at, RCODES[message.rcode], aliases, seconds, nxdomain)
@@ -72,6 +72,13 @@ def _absence(message: Message, name: str, aliases: tuple[str, ...], server: str,
         return Reply(answer, zone=soa.owner if soa else "")
     follow = "" if soa or nxdomain else name
     return Reply(behind((), answer), follow, soa.owner if soa else "")
+
+
+def _soa_above(name: str, authority: tuple[Record, ...]) -> Record | None:
+    for record in authority:
+        if record.rtype == wire.SOA and is_under(name, record.owner):
+            return record
+    return None
 
 
 @lru_cache(maxsize=256)  # those of one zone are alike for a second

@@ -8,7 +8,7 @@ from providers.resolver.asking import Asker
 from providers.resolver.exchange import Exchange
 from providers.resolver.inquiry import Inquiry
 from providers.resolver.lane import all_of
-from providers.resolver.naming import new_question, question_under, rtype_of
+from providers.resolver.naming import new_question, questions_under, rtype_of
 from providers.resolver.nouns import RD, Answer, Outcome, Question
 from providers.resolver.reading import Reply, judged, unheard
 
@@ -35,7 +35,7 @@ class Resolver(Asker):
     async def ask_under(self, zones: Sequence[str], label: str, rtype: str) -> list[Answer]:
         """Ask about one label below many zones at once; one Answer a zone, in their order."""
         kind = rtype_of(rtype)
-        return await self._ask_each([question_under(zone, label, kind) for zone in zones])
+        return await self._ask_each(list(questions_under(zones, label, kind)))
 
     async def _ask_each(self, questions: Sequence[Question | None]) -> list[Answer]:
         server, asked_at = self._servers[0], datetime.now(UTC)

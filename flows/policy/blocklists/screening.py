@@ -12,6 +12,8 @@ NOTE: Final = 3  # the tier that nothing ever hangs on
 
 def worst(findings: Sequence[Finding]) -> Finding:
     """The one of several names' findings on a list that counts: listed before unknown before clean, then by tier."""
+    if len(findings) == 1:
+        return findings[0]
     order = (Truth.FAIL, Truth.UNKNOWN, Truth.PASS)
     return min(findings, key=lambda finding: (order.index(finding.verdict.truth), finding.tier))
 
