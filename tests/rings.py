@@ -138,7 +138,8 @@ def ground(surroundings: dict[str, str]) -> str:
 
 def environment() -> dict[str, str]:
     able = subprocess.run([sys.executable, "-m", "sandbox", "doctor"], cwd=ROOT, capture_output=True, check=False)
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("PENGUINMAILS_", "PREFECT_"))}
+    others = ("PENGUINMAILS_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")  # hundreds of interpreters would compile it all
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     kept = {name: value for name, value in os.environ.items() if name.startswith("PENGUINMAILS_SANDBOX__")}
     required = {"PENGUINMAILS_SANDBOX__REQUIRED": "1"} if able.returncode == 0 else {}  # here a skip is a failure
     return {**mine, **required, **kept, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
