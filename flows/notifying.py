@@ -95,7 +95,10 @@ async def _rows(
 
 
 async def watch_runs(r: Resources) -> None:
-    """An open alert for each run that calls for an operator; over when it no longer does, or another came after it."""
+    """An open alert for each run that calls for an operator; over when it no longer does, or another came after it.
+
+    A run that only looks again whether the operator acted still calls.
+    """
     async with as_orchestrator(r.pool) as conn:
         newest: dict[tuple[int, str], Run] = {}
         for run in await provisioning.list_runs(conn, limit=1000):
@@ -113,7 +116,11 @@ async def watch_runs(r: Resources) -> None:
                     + ("failed" if run.status == "failed" else "waits for an operator"),
                     message=f"{run.wait_detail or run.last_error_message}; python -m flows status",
                 )  # fmt: skip
-        for key in known - calling.keys():
+        looking = {
+            f"run:{run.id}" for run in newest.values()
+            if run.status in {"pending", "running"} and run.last_wait_reason == "operator"
+        }  # fmt: skip
+        for key in known - calling.keys() - looking:
             await alerts.resolve(conn, str(key), "platform")
 
 

@@ -1,7 +1,7 @@
 """Publish records at DNS hosts that have an API of their own, through dns-lexicon.
 
 The library has no time limits and no transactions: every call runs in a thread of its own that is left behind when it
-is late and writes nothing more from then on; a publication that breaks off in the middle is Unconfirmed, to be read and
+is late and begins no write from then on; a publication that breaks off in the middle is Unconfirmed, to be read and
 completed by the next run.
 """
 
@@ -113,19 +113,20 @@ class Lexicon:
                     Rejected, "publish", f"{change.name}: no alias to another zone can be published here"
                 )
         done: list[RecordChange] = []
+        written: list[str] = []
         patience = Patience(LAST_WRITE * self._timeout_seconds)
 
         def work(operations: Any) -> None:
             for change in changes:
                 self._expect(operations, change)
             for change in changes:
-                self._bring_about(change, patience)
+                self._bring_about(change, patience, written)
                 done.append(change)
 
         try:
             await self._at_host("publish", work)
         except ProviderError as error:
-            if isinstance(error, Rejected) and not done:
+            if isinstance(error, Rejected) and not written:
                 raise
             words = f"{len(done)} of {len(changes)} record sets are published; then: {error.detail}"
             raise Unconfirmed(PROVIDER, "publish", words, retry_after_seconds=error.retry_after_seconds) from error
@@ -149,7 +150,7 @@ class Lexicon:
         if not _same(now.values if now else (), change.expected, change.rtype):
             raise self._failed(Changed, "publish", f"{change.name} {change.rtype} is no longer what was read")
 
-    def _bring_about(self, change: RecordChange, patience: Patience) -> None:
+    def _bring_about(self, change: RecordChange, patience: Patience, written: list[str]) -> None:
         """Take a record in place of another where there is one: a second SPF record is worse than an old one."""
         name, rtype = _plain(change.name), change.rtype
         writer = self._provider(change.ttl)
@@ -171,6 +172,7 @@ class Lexicon:
             if patience.is_over:
                 raise self._failed(Unconfirmed, "publish", "there was no time left for another write")
             write()
+            written.append(name)
         now = self._set(self._provider(), name, rtype)
         if not _same(now.values if now else (), change.values, rtype):
             raise self._failed(Unconfirmed, "publish", f"{name} {rtype} does not read back as it was written")

@@ -80,6 +80,7 @@ class Run:
     vps_instance_id: int | None
     status: str
     wait_reason: str | None
+    last_wait_reason: str | None  # of the last wait since which no step was done
     wait_detail: str | None
     resume_at: datetime | None
     deadline_at: datetime | None
@@ -98,9 +99,9 @@ class Run:
 
 RUN: Final = """
     r.id, r.tenant_id, (SELECT t.tenant_id FROM tenants t WHERE t.id = r.tenant_id) AS tenant_uuid, r.kind, r.target,
-    r.idempotency_key, r.vps_instance_id, r.status, r.wait_reason, r.wait_detail, r.resume_at, r.deadline_at, r.starts,
-    r.idle_starts, r.flow_run_id, r.requested_by, r.cancel_requested_at, r.input, r.last_error_message, r.created_at,
-    r.started_at, r.finished_at, r.updated_at
+    r.idempotency_key, r.vps_instance_id, r.status, r.wait_reason, r.last_wait_reason, r.wait_detail, r.resume_at,
+    r.deadline_at, r.starts, r.idle_starts, r.flow_run_id, r.requested_by, r.cancel_requested_at, r.input,
+    r.last_error_message, r.created_at, r.started_at, r.finished_at, r.updated_at
 """
 LOCK_FREE: Final = f"hashtextextended('penguin-run:' || r.id::text, 0) NOT IN ({HELD_LOCKS})"
 ORPHANED: Final = f"""

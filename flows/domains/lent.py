@@ -10,24 +10,26 @@ from flows.policy.dmarc import (
     parse_dmarc,
 )
 from flows.policy.records import dmarc_start, entries
-from flows.resources import Resources
 from providers.errors import Unavailable
+from providers.resolver import Resolver
 from sql.domains import Domain
 
 
-async def start_of(r: Resources, domain: Domain) -> str:
+async def start_of(resolver: Resolver, domain: Domain) -> str:
     """How its record begins: nothing in force is weakened while it has none; once it has one, as was decided then."""
-    own = await r.resolver.ask(f"_dmarc.{domain.domain_name}", "TXT")
+    own = await resolver.ask(f"_dmarc.{domain.domain_name}", "TXT")
+    if not own.outcome.settled:
+        raise Unavailable("dns", "dmarc", f"_dmarc.{domain.domain_name}: {own.outcome}")
     if dmarc_texts(own.values):
         return dmarc_start(entry.expected for entry in entries(domain.dns_records))
-    return beginning(await record_above(r, domain.domain_name))
+    return beginning(await record_above(resolver, domain.domain_name))
 
 
-async def record_above(r: Resources, domain: str) -> DmarcRecord | None:
+async def record_above(resolver: Resolver, domain: str) -> DmarcRecord | None:
     """What receivers go by while the domain has no record; Unavailable while nobody can say."""
     records: dict[str, DmarcRecord] = {}
     for name in discovery_names(domain)[1:]:
-        answer = await r.resolver.ask(f"_dmarc.{name}", "TXT")
+        answer = await resolver.ask(f"_dmarc.{name}", "TXT")
         if not answer.outcome.settled:
             raise Unavailable("dns", "dmarc", f"_dmarc.{name}: {answer.outcome}")
         texts = dmarc_texts(answer.values)

@@ -162,7 +162,7 @@ async def judged(
 
 async def lent_policy(r: Resources, domain: Domain) -> DmarcPolicy:
     """What receivers apply while the domain has no record of its own."""
-    return parse_dmarc(beginning(await record_above(r, domain.domain_name))).effective
+    return parse_dmarc(beginning(await record_above(r.resolver, domain.domain_name))).effective
 
 
 def publication_of(event: Event) -> Publication:

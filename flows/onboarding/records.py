@@ -58,7 +58,7 @@ async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
 async def written_down(r: Resources, run: Run, estate: Estate) -> Estate:
     """What each domain should publish, in its row; a first DMARC record as strict as what holds without it."""
     for domain in estate.domains:
-        expected = expected_records(replace(plan_of(r, estate, domain), dmarc_start=await start_of(r, domain)))
+        expected = expected_records(replace(plan_of(r, estate, domain), dmarc_start=await start_of(r.resolver, domain)))
         async with as_orchestrator(r.pool) as conn:
             await domains.note_expected(conn, domain.id, renewed(domain.dns_records, expected))
     return await estate_of(r, run)

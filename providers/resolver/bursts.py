@@ -36,9 +36,9 @@ def _send(to: socket.socket, length: int, alike: list[bytes]) -> None:
 @cache
 def can_segment() -> bool:
     """Whether this kernel knows of segmentation; one that does not would send everything as one datagram."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True

@@ -16,6 +16,7 @@ from flows.resources import resources
 from sql import jobs
 from sql.jobs import Job, NewJob
 from sql.session import as_orchestrator
+from tests.support.flow_runs import runs_for
 from tests.support.product import Customer, Product
 
 OTHER = {"dns-verification": ("resume_waiting/on-event", "domain_id")}  # any deployment that no worker serves here
@@ -54,10 +55,7 @@ async def found(job_id: UUID) -> Job:
 
 
 async def started_for(customer: Customer) -> list[dict[str, Any]]:
-    async with get_client() as client:
-        runs = await client.read_flow_runs()
-    return [run.parameters for run in runs if run.parameters.get("tenant_id") == str(customer.uuid)
-            and run.deployment_id is not None]  # fmt: skip
+    return [run.parameters for run in await runs_for(customer.uuid)]
 
 
 async def ends(run: Any, state: State[Any]) -> None:

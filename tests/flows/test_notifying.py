@@ -252,6 +252,12 @@ async def test_a_run_that_calls_for_an_operator_is_one_alert_until_it_does_not(p
     await sweep()
     (alert,) = post.product.rows("SELECT dedupe_key, occurrences, severity, message FROM system_notifications")
     assert (alert["occurrences"], alert["severity"]) == (1, "high")
+    looking = "UPDATE provisioning_runs SET status = %s, wait_reason = %s, last_wait_reason = 'operator'"
+    post.product.rows(looking, "running", None)  # it only looks again whether somebody acted
+    await sweep()
+    post.product.rows(looking, "waiting", "operator")
+    await sweep()
+    assert post.product.rows("SELECT is_resolved FROM system_notifications") == [{"is_resolved": False}]
     assert "CANARY-detail" in alert["message"]
     (mail,) = post.mails()
     assert "CANARY-detail" not in mail.as_string()  # a tenant is told that, not what

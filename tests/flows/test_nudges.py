@@ -2,14 +2,14 @@
 
 import asyncio
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 
 from flows import automations, nudges, serving
+from tests.support.flow_runs import runs_for
 from tests.support.product import Product
 
 PATIENCE_SECONDS = 120
@@ -24,12 +24,6 @@ async def heard(prefect_api: str, event: str, resource: str) -> list[dict[str, A
             if found := reply.raise_for_status().json()["events"]:
                 return found
             await asyncio.sleep(0.2)
-
-
-async def runs_for(tenant: UUID) -> list[Any]:
-    async with get_client() as client:
-        runs = await client.read_flow_runs()
-    return [run for run in runs if run.parameters.get("tenant_id") == str(tenant) and run.deployment_id]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 
 from flows import dispatch, serving
@@ -16,6 +15,7 @@ from flows.resources import resources
 from sql import provisioning
 from sql.session import as_orchestrator
 from tests.support.emulator import until
+from tests.support.flow_runs import runs_for
 from tests.support.product import Customer, Product, blocked, killed
 
 
@@ -29,10 +29,7 @@ async def deployed(prefect_api: str) -> None:
 
 async def scheduled(customer: Customer) -> list[dict[str, Any]]:
     """Parameters of the flow runs that somebody asked for."""
-    async with get_client() as client:
-        runs = await client.read_flow_runs()
-    return [run.parameters for run in runs if run.parameters.get("tenant_id") == str(customer.uuid)
-            and run.deployment_id is not None]  # fmt: skip
+    return [run.parameters for run in await runs_for(customer.uuid)]
 
 
 async def swept() -> str:

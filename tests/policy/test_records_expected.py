@@ -59,7 +59,7 @@ def test_a_domain_without_a_platform_zone_publishes_this():
 
 def test_whoever_holds_a_record_is_waited_for():
     assert {holder: WHO_ACTS[holder] for holder in Holder} == {
-        Holder.TENANT: "dns", Holder.PLATFORM: "operator", Holder.PROVIDER: "provider",
+        Holder.TENANT: "dns", Holder.PLATFORM: "provider", Holder.PROVIDER: "provider",
     }  # fmt: skip
 
 

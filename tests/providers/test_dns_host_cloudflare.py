@@ -111,6 +111,13 @@ async def test_a_host_that_applies_half_is_told_and_the_rest_follows_later(
     assert cloudflare.writes() == ["POST"] * 3
 
 
+async def test_a_refusal_within_a_set_is_no_refusal_of_all(host: Lexicon, cloudflare: Cloudflare) -> None:
+    cloudflare.answers = [200, 400]
+    with pytest.raises(Unconfirmed, match="0 of 1 record sets are published; then: "):
+        await host.publish([change("one", "1", "2", expected=())])
+    assert cloudflare.writes() == ["POST"] * 2
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [(403, Unauthorized, "HTTP 403, error 10000"), (400, Rejected, "HTTP 400, error 1000"),

@@ -159,7 +159,7 @@ async def test_a_host_that_hangs_is_left_to_itself(powerdns: PowerDns) -> None:
 async def test_nothing_more_is_written_once_nobody_waits(powerdns: PowerDns, gives_up: str) -> None:
     """Whoever waited holds a lock until then: another may be at the zone by now."""
     powerdns.answers = ["late"]
-    host = lexicon(powerdns, timeout_seconds=4 if gives_up == "at its limit" else 60)
+    host = lexicon(powerdns, timeout_seconds=8 if gives_up == "at its limit" else 60)
     publishing = asyncio.create_task(host.publish([change("one", "1", expected=()), change("two", "2", expected=())]))
     while not writes(powerdns) and not publishing.done():  # noqa: ASYNC110  a moment
         await asyncio.sleep(0.01)

@@ -40,10 +40,11 @@ class Holder(StrEnum):
     PROVIDER = "provider"  # the reverse zone of the server's provider
 
 
-WHO_ACTS: Final[Mapping[Holder, Literal["dns", "operator", "provider"]]] = {
-    Holder.TENANT: "dns", Holder.PLATFORM: "operator", Holder.PROVIDER: "provider",
+WHO_ACTS: Final[Mapping[Holder, Literal["dns", "provider"]]] = {
+    Holder.TENANT: "dns", Holder.PLATFORM: "provider", Holder.PROVIDER: "provider",
 }  # fmt: skip
-"""What a run waits for that misses a record: a tenant's own patience is counted by days and ends the run."""
+"""What a run waits for that misses a record: a tenant's patience is counted by days and ends the run, that for whoever
+else serves a zone by hours and ends with an operator."""
 
 
 @dataclass(frozen=True, slots=True)
