@@ -132,6 +132,7 @@ async def queue_messages(
     if not account_ids:
         raise ValueError("a campaign is sent from at least one mailbox")
     await conn.execute("SELECT set_config('statement_timeout', '10min', true)")  # a million leads take longer than 30 s
+    await conn.execute("SELECT set_config('lock_timeout', '2min', true)")  # nor are they lost to a slow suppression
     cursor = await conn.execute(
         """
         INSERT INTO emails (tenant_id, campaign_id, email_account_id, lead_id, subject)

@@ -360,12 +360,17 @@ class WakeUps:
         """What is new; empty when nothing was told of in time."""
         with our_errors():
             return frozenset(
-                [
-                    News(queue, UUID(key) if key else None)
-                    async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)
-                    for queue, _, key in [notice.payload.partition(" ")]
-                ]
+                [_read(notice.payload) async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
             )
+
+
+def _read(payload: str) -> News:
+    """A queue, and the key of a job that came alone. Any login may notify: what is not a key belongs to the name."""
+    queue, _, key = payload.rpartition(" ")
+    try:
+        return News(queue, UUID(key))
+    except ValueError:
+        return News(payload, None)
 
 
 def _in_order(jobs: Sequence[Job]) -> list[Job]:

@@ -64,7 +64,7 @@ async def suppress(
 
 
 async def take_back_suppressed(conn: AsyncConnection, tenant_id: int, campaign_id: int) -> int:
-    """What a fill queued for the suppressed, for a suppression that came while it read; how many. Commit soon.
+    """Take back what is queued for the suppressed, who may be so since a fill read; how many of this fill. Commit soon.
 
     From here to the commit no suppression of the tenant is under way: an earlier one is seen here, a later one finds
     the fill's messages.
@@ -72,6 +72,7 @@ async def take_back_suppressed(conn: AsyncConnection, tenant_id: int, campaign_i
     await conn.execute(f"SELECT pg_advisory_xact_lock({FILLS})", [tenant_id])
     cursor = await conn.execute(
         """
+        WITH taken AS (
         UPDATE emails e SET status = 'suppressed', updated_at = now() FROM leads l
          WHERE e.tenant_id = %(tenant)s AND e.campaign_id = %(campaign)s AND e.status = 'queued'
            AND l.tenant_id = e.tenant_id AND l.id = e.lead_id
@@ -79,10 +80,13 @@ async def take_back_suppressed(conn: AsyncConnection, tenant_id: int, campaign_i
                                AND (expires_at IS NULL OR expires_at > now()))
              OR split_part(l.email, '@', 2) IN (SELECT value FROM suppressions WHERE tenant_id = %(tenant)s
                                AND scope = 'domain' AND (expires_at IS NULL OR expires_at > now())))
+        RETURNING e.created_at)
+        SELECT count(*) FROM taken WHERE created_at = now()
         """,
         {"tenant": tenant_id, "campaign": campaign_id},
     )
-    return cursor.rowcount
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 async def list_suppressions(conn: AsyncConnection, tenant_id: int, limit: int) -> list[Suppression]:

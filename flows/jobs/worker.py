@@ -8,6 +8,7 @@ delayed, retried and reaped ones, and those whose notice was lost, are found by 
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import time
@@ -33,7 +34,7 @@ Handler = Callable[[Job], Awaitable[None]]
 BEATS_PER_LEASE = 3
 SLOWEST = 5  # pauses between looks grow to this many first ones
 RECONNECT_SECONDS = 5.0
-AT_ONCE = 0.0
+AT_ONCE = -math.inf
 
 
 class Poison(Exception):
@@ -53,6 +54,11 @@ class Pace:
     def batch(self) -> int:
         """Most jobs of one turn: while the one half is worked, the server sees to the other."""
         return (self.slots + 1) // 2
+
+    @property
+    def slowest(self) -> float:
+        """Longest pause between two looks, and how long news of single jobs may put one off."""
+        return self.poll_seconds * SLOWEST
 
     @property
     def lease(self) -> timedelta:
@@ -106,7 +112,7 @@ class Worker:
         self._news.clear()
         if len(named) > room:
             self._look_at = AT_ONCE
-        looks = self._look_at <= (AT_ONCE if named else time.monotonic())
+        looks = self._look_at <= time.monotonic() - (self.pace.slowest if named else 0)
         if not done and (room <= 0 or not (looks or named)):
             return False
         if looks:
@@ -135,7 +141,9 @@ class Worker:
         """There is more where a look was filled; where it found nothing, the next one takes its time."""
         if found >= room:
             self._look_at = AT_ONCE
-        slower = min(self._pause * 1.5, self.pace.poll_seconds * SLOWEST)
+        elif found:
+            self._look_at = min(self._look_at, time.monotonic() + self.pace.poll_seconds)
+        slower = min(self._pause * 1.5, self.pace.slowest)
         self._pause = self.pace.poll_seconds if found else max(slower, self.pace.poll_seconds)
 
     def _settle(self, done: list[Job], finished: set[UUID]) -> None:
@@ -171,7 +179,8 @@ class Worker:
         again = not isinstance(error, (Poison, Rejected, Unconfirmed))
         words = redactor.clean(str(error) if isinstance(error, Poison) else f"{type(error).__name__}: {error}")
         with suppress(Contended):  # the lease ends by itself, and the attempt counts
-            status = await self._said(lambda conn: jobs.fail(conn, self.name, job, words, retryable=again))
+            until = time.monotonic() + self.pace.lease_seconds
+            status = await self._said(lambda conn: jobs.fail(conn, self.name, job, words, retryable=again), until)
             self.refused += status is None
             log.warning("job=%s queue=%s attempt=%d %s: %s", job.id, job.queue, job.attempt, status or "refused", words)
         self._let_go(job)
@@ -194,13 +203,18 @@ class Worker:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         done, self._done = self._done, []
-        with suppress(Contended):
-            self._settle(done, await self._said(lambda conn: jobs.finish(conn, self.name, done)))
-            await self._said(lambda conn: jobs.release(conn, self.name, list(self._held.values())))
+        ended = {job.id for job in done}
+        undone = [job for job in self._held.values() if job.id not in ended]
+        until = time.monotonic() + min(self.pace.stop_seconds, self.pace.lease_seconds)
+        if done:
+            with suppress(Contended):
+                self._settle(done, await self._said(lambda conn: jobs.finish(conn, self.name, done), until))
+        if undone:
+            with suppress(Contended):
+                await self._said(lambda conn: jobs.release(conn, self.name, undone), until)
 
-    async def _said(self, word: Callable[[Connection], Awaitable[Said]]) -> Said:
-        """A last word on jobs, said again on a new connection for as long as a lease lasts; fencing decides."""
-        until = time.monotonic() + self.pace.lease_seconds
+    async def _said(self, word: Callable[[Connection], Awaitable[Said]], until: float) -> Said:
+        """A last word on jobs, said again on a new connection until then; fencing decides."""
         while True:
             try:
                 async with as_orchestrator(self.pool) as conn:

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -121,6 +121,46 @@ async def test_an_idle_worker_takes_what_comes_alone_by_name_and_does_not_look(d
     assert calls(database, "job_claim") <= 3
 
 
+async def test_news_of_single_jobs_does_not_put_a_look_off_for_ever(database: str) -> None:
+    worked = asyncio.Event()
+
+    async def note(_: Job) -> None:
+        worked.set()
+
+    async with working(database, note, Pace(slots=10, poll_seconds=0.3)):
+        await put(database, NewJob(QUEUE, {}, run_at=datetime.now(UTC) + timedelta(seconds=1)))
+
+        def told() -> bool:
+            rows(database, "SELECT pg_notify(%s, %s)", jobs.CHANNEL, f"{QUEUE} {uuid4()}")
+            return worked.is_set()
+
+        await until(told, 20)
+
+
+async def test_whoever_has_nothing_in_hand_says_nothing_at_the_end(database: str) -> None:
+    name = conninfo.conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = pl").format(sql.Identifier(name)))
+
+    async def note(_: Job) -> None: ...
+
+    async with working(database, note):
+        await put(database, NewJob(QUEUE, {}))
+        await until(lambda: job(database)["status"] == "completed")
+    await until(lambda: calls(database, "job_claim") > 0)
+    assert calls(database, "job_release") == 0
+
+
+class Asked(dict[str, Callable[[Job], Awaitable[None]]]):
+    """Handlers that know how often a notice was compared with them."""
+
+    times = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.times += 1
+        return super().__contains__(key)
+
+
 async def test_what_is_heard_of_while_there_is_no_room_is_not_forgotten(database: str) -> None:
     go_on, seen = asyncio.Event(), list[UUID]()
 
@@ -128,11 +168,14 @@ async def test_what_is_heard_of_while_there_is_no_room_is_not_forgotten(database
         seen.append(one.id)
         await go_on.wait()
 
-    async with working(database, hold, Pace(slots=1, poll_seconds=3600)):
+    async with working(database, hold, Pace(slots=1, poll_seconds=3600)) as worker:
+        worker.handlers = heard = Asked(worker.handlers)
         await until(lambda: rows(database, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'") != [])
-        for _ in range(4):
+        for n in range(4):
             await put(database, NewJob(QUEUE, {}))
-            await until(lambda: len(seen) == 1)
+            await until(lambda n=n: len(seen) == 1 and heard.times > n)
+        for _ in range(10):
+            await asyncio.sleep(0)  # the worker turns, and has no room
         go_on.set()
         await until(lambda: len(seen) == 4)
 
@@ -176,7 +219,7 @@ async def test_what_an_error_means_for_the_job(database: str, error: Exception, 
     assert (found["status"], str(error).split(" ")[0] in found["last_error_message"]) == (left, True)
 
 
-LONG_LEASE = Pace(slots=10, lease_seconds=3600, poll_seconds=0.05, stop_seconds=0)  # no reaper comes to help
+LONG_LEASE = Pace(slots=10, lease_seconds=3600, poll_seconds=0.05, stop_seconds=5)  # no reaper comes to help
 
 
 @asynccontextmanager

@@ -68,6 +68,7 @@ async def test_the_suppressed_get_none(pool, tenant, campaign) -> None:
 async def suppressed(pool, tenant, said: asyncio.Event, go_on: asyncio.Event) -> int:
     """One suppression of lead 2, not committed before `go_on`; how many messages it took back."""
     async with as_tenant(pool, tenant.uuid) as conn:
+        await conn.execute("SET LOCAL lock_timeout = '60s'")  # the machine may be slow
         taken = await suppressions.suppress(
             conn, tenant_id=tenant.pk, scope="address", value="lead2@beta.example", reason="complaint", until=None
         )
@@ -76,11 +77,17 @@ async def suppressed(pool, tenant, said: asyncio.Event, go_on: asyncio.Event) ->
         return taken
 
 
+WAITING = """
+SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE NOT l.granted AND l.locktype IN ('advisory', 'transactionid', 'tuple') AND a.datname = current_database()
+"""
+
+
 async def waits_for_a_lock(pool) -> None:
-    """Until somebody does."""
+    """Until somebody in this database does."""
     while True:
         async with as_orchestrator(pool) as conn:
-            row = await (await conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")).fetchone()
+            row = await (await conn.execute(WAITING)).fetchone()
         if row and row[0]:
             return
         await asyncio.sleep(0.02)
@@ -89,6 +96,24 @@ async def waits_for_a_lock(pool) -> None:
 async def of_lead_2(pool, tenant) -> list[tuple[str]]:
     async with as_tenant(pool, tenant.uuid) as conn:
         return await (await conn.execute("SELECT status FROM emails WHERE lead_id = 2")).fetchall()
+
+
+async def test_what_an_earlier_fill_queued_is_not_counted_when_it_is_taken_back(pool, tenant, campaign) -> None:
+    assert await queued(pool, tenant, campaign) == 5
+    async with as_tenant(pool, tenant.uuid) as conn:
+        await conn.execute(
+            "INSERT INTO suppressions (tenant_id, value, reason) VALUES (1, 'lead2@beta.example', 'complaint')"
+        )
+    assert await queued(pool, tenant, campaign) == 0
+    assert await of_lead_2(pool, tenant) == [("suppressed",)]
+
+
+async def test_a_fill_waits_longer_for_a_lock_than_other_transactions(pool, tenant, campaign) -> None:
+    async with as_tenant(pool, tenant.uuid) as conn:
+        await campaigns.queue_messages(
+            conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[1], lead_ids=[1], open_words=["draft"]
+        )
+        assert await (await conn.execute("SELECT current_setting('lock_timeout')")).fetchone() == ("2min",)
 
 
 async def test_a_suppression_that_commits_while_the_leads_are_read_is_seen(pool, tenant, campaign) -> None:

@@ -380,6 +380,14 @@ async def test_a_job_that_comes_alone_is_named(pool, database) -> None:
         assert await heard.next(10) == {News(DNS, job_id)}
 
 
+@pytest.mark.parametrize("payload", ["x y", "", "x y ", "night mail 7"])
+async def test_a_notice_without_a_key_is_the_name_of_a_queue(pool, database, payload: str) -> None:
+    async with jobs.wake_ups(database) as heard:
+        async with as_orchestrator(pool) as conn:
+            await conn.execute("SELECT pg_notify(%s, %s)", [jobs.CHANNEL, payload])
+        assert await heard.next(10) == {News(payload, None)}
+
+
 async def test_a_delayed_job_wakes_nobody(pool, database) -> None:
     async with jobs.wake_ups(database) as heard:
         await put(pool, NewJob(DNS, {}, run_at=datetime.now(UTC) + timedelta(hours=1)))
