@@ -83,7 +83,8 @@ def test_what_somebody_else_wrote_is_shown_as_written(hostile: str) -> None:
 def waiting(detail: str) -> Run:
     return Run(
         id=uuid4(), tenant_id=1, tenant_uuid=uuid4(), kind="onboard", target="", idempotency_key="k",
-        vps_instance_id=None, status="waiting", wait_reason="dns", wait_detail=detail, resume_at=None, deadline_at=None,
-        starts=1, idle_starts=0, flow_run_id=None, requested_by=None, cancel_requested_at=None, input={},
-        last_error_message=None, created_at=NOW, started_at=NOW, finished_at=None, updated_at=NOW,
+        vps_instance_id=None, status="waiting", wait_reason="dns", last_wait_reason="dns", wait_detail=detail,
+        resume_at=None, deadline_at=None, starts=1, idle_starts=0, flow_run_id=None, requested_by=None,
+        cancel_requested_at=None, input={}, last_error_message=None, created_at=NOW, started_at=NOW, finished_at=None,
+        updated_at=NOW,
     )  # fmt: skip
