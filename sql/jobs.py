@@ -4,8 +4,7 @@ Every answer names the worker and the attempt, so a worker that was given up for
 back. A claim is a short transaction of its own; the work runs outside it. Payloads are ids: no bodies, no secrets.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -14,8 +13,6 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
-
-from sql.session import CONNECT_SECONDS, our_errors
 
 QUEUES: Final = (
     "infra-provisioning",
@@ -31,7 +28,6 @@ LEASE: Final = timedelta(seconds=60)  # beat every third of it
 HIGH: Final = 50  # a priority up to this is high
 ATTEMPTS: Final = 3
 HIGH_ATTEMPTS: Final = 5
-CHANNEL: Final = "jobs"
 
 Verb = Callable[[AsyncConnection, Sequence[UUID], str], Awaitable[list[UUID]]]
 """What an operator does to jobs by id; the last word is the actor."""
@@ -71,14 +67,6 @@ class Job:
     lease_expires_at: datetime | None
     last_error_message: str | None
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """A queue has new jobs; `job` is the one that came alone."""
-
-    queue: str
-    job: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,40 +325,6 @@ async def depths(conn: AsyncConnection) -> list[Depth]:
         """
     )
     return await cursor.fetchall()
-
-
-@asynccontextmanager
-async def wake_ups(dsn: str) -> AsyncGenerator["WakeUps"]:
-    """Hear of new jobs on a connection of its own. `dsn` must not lead through a transaction pooler."""
-    with our_errors():
-        async with await AsyncConnection.connect(
-            dsn, autocommit=True, application_name="penguin:jobs listen", connect_timeout=CONNECT_SECONDS
-        ) as conn:
-            await conn.execute(f"LISTEN {CHANNEL}")
-            yield WakeUps(conn)
-
-
-class WakeUps:
-    """The notices of new jobs. A notice may be lost, so a worker also polls."""
-
-    def __init__(self, conn: AsyncConnection) -> None:
-        self._conn = conn
-
-    async def next(self, timeout_seconds: float) -> frozenset[News]:
-        """What is new; empty when nothing was told of in time."""
-        with our_errors():
-            return frozenset(
-                [_read(notice.payload) async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
-            )
-
-
-def _read(payload: str) -> News:
-    """A queue, and the key of a job that came alone. Any login may notify: what is not a key belongs to the name."""
-    queue, _, key = payload.rpartition(" ")
-    try:
-        return News(queue, UUID(key))
-    except ValueError:
-        return News(payload, None)
 
 
 def _in_order(jobs: Sequence[Job]) -> list[Job]:

@@ -21,8 +21,9 @@ from uuid import UUID, uuid4
 
 from flows.redact import redactor
 from providers.errors import Rejected, Unconfirmed
-from sql import jobs
-from sql.jobs import Job, News
+from sql import job_news, jobs
+from sql.job_news import News
+from sql.jobs import Job
 from sql.session import Connection, Contended, Pool, as_orchestrator, as_orchestrator_at_once
 
 log = logging.getLogger(__name__)
@@ -263,7 +264,7 @@ class Worker:
         """Where notices do not come through, looking is all there is; that is slower, and nothing else."""
         while True:
             with suppress(Contended):
-                async with jobs.wake_ups(self.listen_dsn) as notices:
+                async with job_news.wake_ups(self.listen_dsn) as notices:
                     self._look_soon()  # what came while nobody listened
                     while True:
                         self._heard(await notices.next(60))

@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from sql import jobs
-from sql.jobs import Job, NewJob, News
+from sql.job_news import CHANNEL, News, wake_ups
+from sql.jobs import Job, NewJob
 from sql.session import AlreadyExists, as_orchestrator, as_tenant, open_pool
 
 DNS = "dns-verification"
@@ -367,7 +368,7 @@ async def test_depths_tell_how_each_queue_stands(pool) -> None:
 
 
 async def test_a_new_job_wakes_a_listener_once_a_statement(pool, database) -> None:
-    async with jobs.wake_ups(database) as heard:
+    async with wake_ups(database) as heard:
         async with as_orchestrator(pool) as conn:
             await jobs.put_many(conn, [NewJob(DNS, {}) for _ in range(50)])
         assert await heard.next(10) == {News(DNS, None)}
@@ -375,21 +376,21 @@ async def test_a_new_job_wakes_a_listener_once_a_statement(pool, database) -> No
 
 
 async def test_a_job_that_comes_alone_is_named(pool, database) -> None:
-    async with jobs.wake_ups(database) as heard:
+    async with wake_ups(database) as heard:
         (job_id,) = await put(pool, NewJob(DNS, {}))
         assert await heard.next(10) == {News(DNS, job_id)}
 
 
 @pytest.mark.parametrize("payload", ["x y", "", "x y ", "night mail 7"])
 async def test_a_notice_without_a_key_is_the_name_of_a_queue(pool, database, payload: str) -> None:
-    async with jobs.wake_ups(database) as heard:
+    async with wake_ups(database) as heard:
         async with as_orchestrator(pool) as conn:
-            await conn.execute("SELECT pg_notify(%s, %s)", [jobs.CHANNEL, payload])
+            await conn.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
         assert await heard.next(10) == {News(payload, None)}
 
 
 async def test_a_delayed_job_wakes_nobody(pool, database) -> None:
-    async with jobs.wake_ups(database) as heard:
+    async with wake_ups(database) as heard:
         await put(pool, NewJob(DNS, {}, run_at=datetime.now(UTC) + timedelta(hours=1)))
         assert await heard.next(0.2) == frozenset()
 
