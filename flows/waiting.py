@@ -34,8 +34,8 @@ async def patient_looks(terms: VpsTerms, patience_seconds: float = PATIENCE_SECO
         look += 1
 
 
-async def short_looks(patience_seconds: float, pause: float = 0.5) -> AsyncGenerator[int]:
-    """The same for what is usually there within seconds: DNS of our own making, a message on its way."""
+async def short_looks(patience_seconds: float, pause: float = 0.1) -> AsyncGenerator[int]:
+    """The same for what is usually there at once or within seconds: DNS of our own making, a message on its way."""
     end = time.monotonic() + patience_seconds
     look = 0
     while True:
@@ -43,5 +43,5 @@ async def short_looks(patience_seconds: float, pause: float = 0.5) -> AsyncGener
         if time.monotonic() + pause > end:
             return
         await asyncio.sleep(pause)
-        pause = min(pause * 1.3, 5)
+        pause = min(pause * 1.5, 5)
         look += 1

@@ -22,25 +22,32 @@ APT = "grep -hE '^(Start|End)-Date' /var/log/apt/history.log 2>/dev/null; date +
 
 def shares(world: World, backend: Backend, domain: str, took: float) -> list[str]:
     """Lines of a table: each step, then what was not ours, overlaps counted once, and what is left for us."""
-    steps = backend.rows(
-        "SELECT step_key, extract(epoch FROM started_at) AS began, extract(epoch FROM finished_at) AS ended"
-        " FROM provisioning_steps WHERE run_id = (SELECT r.id FROM provisioning_runs r"
-        " JOIN domains d USING (tenant_id) WHERE d.domain_name = %s ORDER BY r.created_at LIMIT 1) ORDER BY ordinal",
-        domain,
-    )
-    lines = [f"{float(row['ended'] - row['began']):6.1f} s  {row['step_key']}" for row in steps if row["ended"]]
+    steps = step_spans(backend, domain)
+    lines = [f"{ended - began:6.1f} s  {name}" for name, (began, ended) in steps.items()]
     host = f"s{backend.server_of(domain)['hostwind_id']}"
     spans = {
         "boot": boot_span(world, host),
         "apt": apt_spans(world, host),
         "mail in flight": mail_spans(backend, domain),
     }
-    others = union(span for found in spans.values() for span in found)
+    others = [span for found in spans.values() for span in found]
     lines += [
         f"{length(union(found)):6.1f} s  {name} (the host's or the message's own stamps)"
         for name, found in spans.items()
     ]
-    return [*lines, f"{took - length(others):6.1f} s  of {took:.1f} s are our own: everything but these, overlaps once"]
+    own = took - length(union(others))
+    return [*lines, f"{own:6.1f} s  of {took:.1f} s are our own: everything but these, overlaps once"]
+
+
+def step_spans(backend: Backend, domain: str) -> dict[str, Span]:
+    """Each step that ended, in order: from its first start to its end."""
+    rows = backend.rows(
+        "SELECT step_key, extract(epoch FROM started_at) AS began, extract(epoch FROM finished_at) AS ended"
+        " FROM provisioning_steps WHERE run_id = (SELECT r.id FROM provisioning_runs r"
+        " JOIN domains d USING (tenant_id) WHERE d.domain_name = %s ORDER BY r.created_at LIMIT 1) ORDER BY ordinal",
+        domain,
+    )
+    return {row["step_key"]: (float(row["began"]), float(row["ended"])) for row in rows if row["ended"]}
 
 
 def boot_span(world: World, host: str) -> list[Span]:
@@ -84,3 +91,9 @@ def union(spans: Iterable[Span]) -> list[Span]:
 def length(spans: Iterable[Span]) -> float:
     """Seconds in all."""
     return sum(ended - began for began, ended in spans)
+
+
+def without(spans: Iterable[Span], others: Iterable[Span]) -> float:
+    """Seconds of some spans that none of the others covers."""
+    others = union(others)
+    return length(union((*spans, *others))) - length(others)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from flows.commands.loading import loading
+
 Entry = tuple[str, str]
 """Where a command is defined, as `module:attribute` of a function or of a Typer app, and its words in the list."""
 
@@ -35,7 +37,8 @@ class LazyCommands(UserDict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         """Import a command or a group of commands, whole."""
         module, _, attribute = self.data[name][0].partition(":")
-        found = getattr(import_module(module), attribute)
+        with loading():
+            found = getattr(import_module(module), attribute)
         parent = typer.Typer()
         if isinstance(found, typer.Typer):
             parent.add_typer(found, name=name)

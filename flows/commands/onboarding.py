@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 
 from flows import dispatch
 from flows.acting import actor
+from flows.commands.loading import loading
 from flows.commands.permission import changes
 from flows.commands.status import MARKS, AsJson, TenantWord, described, known_tenant, seconds
 from flows.commands.terminal import Exit, out, run, say_json, stop
@@ -53,7 +54,8 @@ async def _onboard(word: str, *, via_worker: bool, request_id: str | None, as_js
 
 async def follow(r: Resources, tenant: Tenant, *, request_id: str | None, run_id: UUID | None, as_json: bool) -> None:
     """Run the journey in this process and show its steps as they end."""
-    from flows.onboard import onboard_tenant  # noqa: PLC0415  the journey takes a second to import
+    with loading():
+        from flows.onboard import onboard_tenant  # noqa: PLC0415  the journey takes a second to import
 
     shown: set[str] = set()
     watcher = asyncio.create_task(show_progress(r, tenant, shown)) if not as_json else None

@@ -1,6 +1,7 @@
-"""Wait until a server is ready: ACTIVE, no task, the same address twice, and SSH answering."""
+"""Wait until a server is ready: ACTIVE, no task, and SSH answering at the same address twice."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
@@ -8,7 +9,7 @@ from flows.hosts import instance_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.resources import Resources
 from flows.steps import step
-from flows.waiting import patient_looks
+from flows.waiting import patient_looks, short_looks
 from providers.errors import NotFound
 from providers.vps import Server, ServerState
 from sql import provider_orders, vps_instances
@@ -25,28 +26,41 @@ NEEDS_A_PERSON = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A server that is up, and the address where SSH answers."""
+
+    server: Server
+    address: IPv4Address
+
+
 @step(name="await_server")
 async def ensure_server_ready(r: Resources, run: Run) -> Outcome:
-    """Two looks apart must agree, and the second must find SSH answering."""
+    """Two looks apart must agree, and both must find SSH answering."""
     instance = await instance_of(r, run)
-    provider_id = instance.provider_id or ""
-    before: IPv4Address | None = None
     async for _ in patient_looks(r.terms):
-        try:
-            server = await r.vps.get_server(provider_id)
-        except NotFound as error:
-            return Waiting("operator", f"server {provider_id} ({instance.token}): {error}")
-        if (why := NEEDS_A_PERSON.get(server.state)) is not None:
-            return Waiting("operator", f"server {provider_id} ({instance.token}) {why}")
-        address = server.ipv4_main if is_up(server) else None
-        if address and await r.ssh.banner(address, instance.ssh_port, timeout_seconds=BANNER_SECONDS):
-            if address == before:
-                return await remember(r, instance, server, address)
+        seen = await ready_server(r, instance)
+        if isinstance(seen, Up):
             await asyncio.sleep(r.terms.ready_rounds_apart_seconds)
-            before = address
-        else:
-            before = None
+            before, seen = seen, await ready_server(r, instance)
+            if isinstance(seen, Up) and seen.address == before.address:
+                return await remember(r, instance, seen)
+        if isinstance(seen, Waiting):
+            return seen
     return await still_building(r, run, instance)
+
+
+async def ready_server(r: Resources, instance: Instance) -> Up | Waiting | None:
+    """One look: the server when it answers, None while that may still come, else what a person has to do."""
+    provider_id = instance.provider_id or ""
+    try:
+        server = await r.vps.get_server(provider_id)
+    except NotFound as error:
+        return Waiting("operator", f"server {provider_id} ({instance.token}): {error}")
+    if (why := NEEDS_A_PERSON.get(server.state)) is not None:
+        return Waiting("operator", f"server {provider_id} ({instance.token}) {why}")
+    address = server.ipv4_main if is_up(server) else None
+    return Up(server, address) if address and await greets(r, address, instance.ssh_port) else None
 
 
 def is_up(server: Server) -> bool:
@@ -54,8 +68,17 @@ def is_up(server: Server) -> bool:
     return server.state is ServerState.ACTIVE and not server.busy and server.ipv4_main is not None
 
 
-async def remember(r: Resources, instance: Instance, server: Server, address: IPv4Address) -> Outcome:
+async def greets(r: Resources, address: IPv4Address, port: int) -> bool:
+    """Whether SSH answers now or within moments: knocking again costs nothing, a look at the provider does."""
+    async for _ in short_looks(BANNER_SECONDS):
+        if await r.ssh.banner(address, port, timeout_seconds=BANNER_SECONDS):
+            return True
+    return False
+
+
+async def remember(r: Resources, instance: Instance, seen: Up) -> Outcome:
     """Write the address down; from here on it is the server's."""
+    server, address = seen.server, seen.address
     observed = {"plan": server.plan, "image": server.image, "region": server.region}
     async with as_orchestrator(r.pool) as conn:
         await vps_instances.note_address(conn, instance.id, address)

@@ -11,8 +11,10 @@ import socket
 import ssl
 import statistics
 import time
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from flows.policy import mail_host, secure_host
 from sandbox.backend import Backend
 from sandbox.hostwinds.admin import Admin
 from sandbox.product import Product
-from sandbox.stamps import apt_spans, boot_span, length, mail_spans, union
+from sandbox.stamps import Span, apt_spans, boot_span, length, mail_spans, step_spans, union, without
 from sandbox.state import State
 from sandbox.world import World
 
@@ -45,22 +47,39 @@ def main() -> None:
         World.down_named(WORLD, say=lambda _: None)
 
 
-def report(rounds: list[tuple[float, dict[str, float]]]) -> None:
+@dataclass(frozen=True)
+class Took:
+    """Seconds of one onboarding by the product."""
+
+    total: float
+    own: float
+    places: dict[str, tuple[float, float]]  # every second of it has one: all, and our own share
+    others: dict[str, float]  # boot, apt and mail in flight
+
+
+def report(rounds: list[tuple[float, Took]]) -> None:
     hand = [seconds for seconds, _ in rounds]
-    ours = [parts["total"] for _, parts in rounds]
+    ours = [one.total for _, one in rounds]
     ratios = [mine / theirs for mine, theirs in zip(ours, hand, strict=True)]
-    own = [parts["own"] for _, parts in rounds]
+    own = [one.own for _, one in rounds]
     print(
         f"P9  load {os.getloadavg()[0]:.1f}, {len(rounds)} rounds, trigger to proven delivery on a bare host, seconds"
     )
     for name, values in (("by hand", hand), ("ours", ours), ("ratio", ratios), ("our own share", own)):
-        print(f"P9  {name:<14} median {statistics.median(values):7.2f}   {min(values):.2f} to {max(values):.2f}")
-    for part in ("boot", "apt", "mail"):
-        values = [parts[part] for _, parts in rounds]
-        print(f"P9  {part:<14} median {statistics.median(values):7.2f}   {min(values):.2f} to {max(values):.2f}")
+        row(name, values)
+    print("P9  where the time of ours went: all of it, then our own share of it in brackets, medians")
+    for name in rounds[0][1].places:
+        seconds, share = (statistics.median(one.places[name][part] for _, one in rounds) for part in (0, 1))
+        print(f"P9  {name:<19} {seconds:7.2f}   ({share:.2f})")
+    for name in rounds[0][1].others:
+        row(name, [one.others[name] for _, one in rounds])
 
 
-def by_product(world: World, product: Product, number: int) -> dict[str, float]:
+def row(name: str, values: list[float]) -> None:
+    print(f"P9  {name:<14} median {statistics.median(values):7.2f}   {min(values):.2f} to {max(values):.2f}")
+
+
+def by_product(world: World, product: Product, number: int) -> Took:
     domain = f"ours{number}.example"
     world.add_zone(domain)
     backend = Backend(product.dsn())
@@ -70,15 +89,34 @@ def by_product(world: World, product: Product, number: int) -> dict[str, float]:
     backend.use_dns_host(domain, server=world.info["authoritative"], key_name=tsig["name"], secret_path=f"dns/{domain}")
     began = time.time()
     done = product.run("onboard", tenant)
-    total = time.time() - began
+    ended = time.time()
     if done.returncode != 0:
         raise SystemExit(f"onboard ended with {done.returncode}: {done.stdout[-500:]}")
     host = f"s{backend.server_of(domain)['hostwind_id']}"
     spans = {"boot": boot_span(world, host), "apt": apt_spans(world, host), "mail": mail_spans(backend, domain)}
-    parts = {name: length(union(found)) for name, found in spans.items()}
+    steps = step_spans(backend, domain)
     world.destroy_host(host)
-    others = length(union(span for found in spans.values() for span in found))
-    return {**parts, "total": total, "own": total - others}
+    others = [span for found in spans.values() for span in found]
+    return Took(
+        total=ended - began,
+        own=without([(began, ended)], others),
+        places={
+            name: (length(union(found)), without(found, others)) for name, found in places(began, steps, ended).items()
+        },
+        others={name: length(union(found)) for name, found in spans.items()},
+    )
+
+
+def places(began: float, steps: dict[str, Span], ended: float) -> dict[str, list[Span]]:
+    """From the start of the command to its end without a gap."""
+    marks = list(steps.values())
+    between = [(one[1], other[0]) for one, other in pairwise(marks)]
+    return {
+        "start": [(began, marks[0][0])],
+        **{name: [span] for name, span in steps.items()},
+        "between the steps": between,
+        "farewell": [(marks[-1][1], ended)],
+    }
 
 
 def by_hand(world: World, number: int) -> float:

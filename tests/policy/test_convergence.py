@@ -145,6 +145,18 @@ def test_a_component_that_a_dead_run_left_is_checked_and_restarted_even_if_its_f
         assert line in change.script
 
 
+def test_systemd_is_told_of_new_files_of_units_and_reloaded_only_where_it_holds_old_ones_or_nobody_knows() -> None:
+    single = File("/etc/systemd/system/keeper.service", b"[Unit]\n")
+    template = File("/etc/systemd/system/signer@.service", b"[Unit]\n")
+    parts = Component("parts", files=(single, template), units=(Unit("signer@rsa.service"),))
+    (change,) = plan(Desired(components=(parts,)), Facts(state="running"))
+    assert "read_anew keeper.service signer@rsa.service" in change.script.splitlines()
+    assert "daemon-reload" not in change.script
+    drop_in = Component("drop-in", files=(File("/etc/systemd/system/keeper.service.d/more.conf", b"[Unit]\n"),))
+    (change,) = plan(Desired(components=(drop_in,)), Facts(state="running"))
+    assert "systemctl daemon-reload" in change.script.splitlines()
+
+
 def test_units_go_off_before_others_come_on() -> None:
     (change,) = plan(WISH, with_file(BIG.path, sha256="0" * 64))
     assert change.script.index("unit_off opendkim") < change.script.index("unit_on postfix")

@@ -97,11 +97,21 @@ def _component(component: Component, facts: Facts) -> Change | None:
 def _written(component: Component, todo: _Todo) -> list[str]:
     lines = [" ".join(["put", *(file.path for file in todo.files)])] if todo.files else []
     lines += [" ".join(["drop", *todo.gone])] if todo.gone else []
-    if todo.resumed or any(file.path.startswith(SYSTEMD_FILES) for file in todo.files):
-        lines.append("systemctl daemon-reload")
+    lines += _read_anew(component, todo)
     if component.check and todo.written:
         lines.append(f"checked {shlex.quote(component.check)}")
     return lines
+
+
+def _read_anew(component: Component, todo: _Todo) -> list[str]:
+    """A reload of systemd only where it holds something old of these units: it runs every generator again."""
+    fresh = [file.path.removeprefix(SYSTEMD_FILES) for file in todo.files if file.path.startswith(SYSTEMD_FILES)]
+    if todo.resumed or any("/" in name for name in fresh):  # who knows what was written, or a drop-in
+        return ["systemctl daemon-reload"]
+    if not fresh:
+        return []
+    single = (name for name in fresh if "@." not in name)  # of a template only its instances can be asked about
+    return [" ".join(["read_anew", *dict.fromkeys((*single, *(_full(unit.asked) for unit in component.units)))])]
 
 
 def _services(component: Component, todo: _Todo, facts: Facts) -> list[str]:

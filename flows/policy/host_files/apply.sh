@@ -156,6 +156,10 @@ settled() { # shell
     text=$( (eval "$1") 2>&1 </dev/null 9>&-) || refuse $NEVER "settle-$NAME" "$(printf '%s' "$text" | brief)"
 }
 
+read_anew() { # units whose files may be new; one that systemd never met is read whole when it is first asked about
+    ! systemctl show -p NeedDaemonReload "$@" | grep -qx NeedDaemonReload=yes || systemctl daemon-reload
+}
+
 unit_on() { # name, unit to ask, then start or restart
     if ! systemctl -q is-enabled "$1"; then
         systemctl -q --no-reload enable "$1" 9>&- || refuse $NEVER "unit-$1" "cannot be enabled"
@@ -176,8 +180,8 @@ begun() { # start or restart, unit; whether it is active within ten seconds
     tries=0
     until systemctl -q is-active "$2"; do
         tries=$((tries + 1))
-        [ $tries -lt 50 ] && ! systemctl -q is-failed "$2" || return 1
-        sleep 0.2
+        [ $tries -lt 200 ] && ! systemctl -q is-failed "$2" || return 1
+        sleep 0.05
     done
 }
 
@@ -191,15 +195,17 @@ listening() { # address:port
     tries=0
     until ss -Hltn | grep -qF " $1 "; do
         tries=$((tries + 1))
-        [ $tries -lt 50 ] || refuse $NEVER "port-$1" "nobody listens there"
-        sleep 0.2
+        [ $tries -lt 200 ] || refuse $NEVER "port-$1" "nobody listens there"
+        sleep 0.05
     done
 }
 
 unit_off() { # masked, since disabling runs the scripts of another init system for seconds
-    systemctl -q --no-reload mask "$1" || refuse $NEVER "unit-$1" "cannot be masked"
+    if [ "$(systemctl is-enabled "$1" 2>/dev/null)" != masked ]; then
+        systemctl -q --no-reload mask "$1" || refuse $NEVER "unit-$1" "cannot be masked"
+        RELOAD=yes
+    fi
     systemctl stop "$1" 9>&- 2>/dev/null
-    RELOAD=yes
 }
 
 forget() { rm -rf "$KEPT"; rm -f "$STATE/pending/$NAME"; }
