@@ -38,12 +38,13 @@ def key_path(instance: Instance) -> str:
 
 
 @asynccontextmanager
-async def shell_on(r: Resources, instance: Instance) -> AsyncGenerator[Shell]:
-    """One connection with our key to the pinned host."""
+async def shell_on(r: Resources, instance: Instance, *, anew: bool = False) -> AsyncGenerator[Shell]:
+    """A login with our key on the pinned host: the last one where it still waits, always a new one with `anew`."""
     if instance.ip_address is None or instance.ssh_host_key is None:
         raise LookupError(f"{instance.token} was never reached: no address or no pinned key")
     private_key = await vault.fetch_sure(r, tenant_id=instance.tenant_id, path=key_path(instance))
-    async with r.ssh.connect(
+    log_in = r.ssh.connect if anew else r.ssh.kept
+    async with log_in(
         instance.ip_address,
         user=r.terms.login_user,
         port=instance.ssh_port,
@@ -118,7 +119,7 @@ async def apply(
 
 async def confirm(r: Resources, instance: Instance, look: str) -> Output:
     """Log in a second time and keep what was armed; failing that, the host undoes it by itself."""
-    async with shell_on(r, instance) as shell:
+    async with shell_on(r, instance, anew=True) as shell:
         output = await shell.run(both(convergence.confirm_script(), look), timeout_seconds=FACTS_SECONDS)
     return settle("confirm", output, looked=True)[0]
 

@@ -181,17 +181,19 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
     resolver = Resolver(
         [str(found.dns.resolver)], timeout_seconds=found.dns.timeout_seconds, port=found.dns.resolver_port
     )
+    ssh = Ssh(
+        allowed_networks=found.ssh.allowed_networks or None,
+        executor=threads,
+        connect_timeout_seconds=found.ssh.connect_timeout_seconds,
+    )
+    stack.push_async_callback(ssh.close)
     return Resources(
         settings=found,
         pool=pool,
         analytics=analytics,
         vps=await stack.enter_async_context(hostwinds(found)),
         terms=terms_of(found),
-        ssh=Ssh(
-            allowed_networks=found.ssh.allowed_networks or None,
-            executor=threads,
-            connect_timeout_seconds=found.ssh.connect_timeout_seconds,
-        ),
+        ssh=ssh,
         resolver=resolver,
         blocklists=blocklists(found, resolver),
         sealer=Sealer(keys, active),

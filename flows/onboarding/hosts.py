@@ -74,7 +74,7 @@ async def key_works(r: Resources, instance: Instance) -> bool:
     if instance.ssh_host_key is None:
         return False
     try:
-        async with shell_on(r, instance):
+        async with shell_on(r, instance, anew=True):
             return True
     except Unauthorized:
         return False

@@ -63,12 +63,13 @@ class Link:
         self._socket: socket.socket | None = None
         self._transport: paramiko.Transport | None = None
         self._unwanted = False
+        self.host_key = ""  # as the server shows it, `type base64`
 
-    def open(self, address: IPv4Address, port: int, login: Login, pinned: str | None) -> str:
-        """Connect, check the host key, log in; gives the host key that was shown."""
+    def open(self, address: IPv4Address, port: int, login: Login, pinned: str | None) -> None:
+        """Connect, check the host key, log in."""
         try:
             transport = self._reach(address, port)
-            seen = self._negotiate(transport, pinned)
+            self.host_key = self._negotiate(transport, pinned)
             self._log_in(transport, login)
         except (paramiko.SSHException, OSError, EOFError) as error:
             self.close()
@@ -77,7 +78,10 @@ class Link:
             self.close()
             raise
         transport.set_keepalive(KEEPALIVE_SECONDS)
-        return seen
+
+    def prove(self, timeout_seconds: float) -> None:
+        """Raise Unavailable unless the server still answers; nothing is run there."""
+        self._channel(timeout_seconds).close()
 
     def run(self, script: bytes, stdin: bytes, timeout_seconds: float) -> Output:
         """Run one script in a channel of its own."""

@@ -7,12 +7,16 @@ import os
 import stat
 import subprocess
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from flows import resources
 from flows.resources import EMBEDDED_KEY_ID, sealing_keys
+from providers.keys import new_ssh_key
+from tests.support.product import Product
+from tests.support.sshd import SSHD, USER, running_sshd
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,3 +121,18 @@ async def test_two_flows_side_by_side_have_resources_of_their_own(product) -> No
 
     first, second = await asyncio.gather(pool_of_one(), pool_of_one())
     assert first is not second
+
+
+@pytest.mark.skipif(SSHD is None, reason="needs sshd: apt-get install openssh-server")
+async def test_a_login_that_waits_for_its_next_use_ends_with_the_resources(product: Product, tmp_path: Path) -> None:
+    product.configure(SSH__ALLOWED_NETWORKS='["127.0.0.0/8"]')
+    key = new_ssh_key()
+    with running_sshd(tmp_path, key.public_line) as server:
+        async with resources.resources() as r:
+            door = {"port": server.port, "private_key": key.private_openssh, "host_key": server.host_key()}
+            async with r.ssh.kept(IPv4Address("127.0.0.1"), user=USER, **door):
+                pass
+            assert len(server.sessions) == 1
+        async with asyncio.timeout(5):
+            while server.sessions:  # noqa: ASYNC110 (another process ends them)
+                await asyncio.sleep(0.01)

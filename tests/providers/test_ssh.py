@@ -1,11 +1,12 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -44,8 +45,27 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def ssh(executor: ThreadPoolExecutor) -> Ssh:
-    return Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=10)
+async def ssh(executor: ThreadPoolExecutor) -> AsyncIterator[Ssh]:
+    opened = Ssh(allowed_networks=LOOPBACK, executor=executor, connect_timeout_seconds=10)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def own_server(tmp_path, key: SshKey) -> Iterator[Sshd]:
+    with running_sshd(tmp_path, key.public_line) as running:
+        yield running
+
+
+@pytest.fixture
+def kept(ssh: Ssh, own_server: Sshd, key: SshKey):
+    def again(host_key: str = "") -> AbstractAsyncContextManager[Shell]:
+        return ssh.kept(
+            HERE, user=USER, port=own_server.port, private_key=key.private_openssh,
+            host_key=host_key or own_server.host_key(),
+        )  # fmt: skip
+
+    return again
 
 
 @pytest.fixture
@@ -63,6 +83,11 @@ def open_shell(ssh: Ssh, server: Sshd, key: SshKey):
 async def run(open_shell, script: str, *, stdin: bytes = b"", timeout_seconds: float = 20) -> Output:
     async with open_shell() as shell:
         return await shell.run(script, stdin=stdin, timeout_seconds=timeout_seconds)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 (another process makes it so)
+        await asyncio.sleep(0.01)
 
 
 async def appears(mark: Path) -> None:
@@ -118,6 +143,82 @@ async def test_one_connection_and_one_command_per_run(ssh, key, tmp_path) -> Non
                 assert (await shell.run(f"echo {number}", timeout_seconds=20)).stdout == f"{number}\n"
         assert own.connections == 1
         assert own.commands == 3
+
+
+async def test_a_login_is_taken_again_by_the_next_at_the_same_door(kept, own_server) -> None:
+    for word in ("one", "two", "three"):
+        async with kept() as shell:
+            assert (await shell.run(f"echo {word}", timeout_seconds=20)).stdout == f"{word}\n"
+    assert (own_server.connections, own_server.commands) == (1, 3)
+
+
+async def test_two_at_once_have_a_login_each_and_one_of_them_stays(kept, own_server) -> None:
+    async with kept() as one, kept() as other:
+        assert (await one.run("echo 1", timeout_seconds=20)).stdout == "1\n"
+        assert (await other.run("echo 2", timeout_seconds=20)).stdout == "2\n"
+    await until(lambda: len(own_server.sessions) == 1)
+    async with kept() as shell:
+        await shell.run(":", timeout_seconds=20)
+    assert own_server.connections == 2
+
+
+async def test_a_login_that_must_be_new_is_new(kept, ssh, own_server, key) -> None:
+    async with kept():
+        pass
+    async with ssh.connect(
+        HERE, user=USER, port=own_server.port, private_key=key.private_openssh, host_key=own_server.host_key()
+    ):
+        assert own_server.connections == 2
+
+
+async def test_a_login_whose_user_failed_is_not_taken_again(kept, own_server) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with kept():
+            raise ZeroDivisionError
+    async with kept():
+        assert own_server.connections == 2
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["lost", "silent"])
+async def test_a_login_that_died_while_it_waited_is_replaced(kept, own_server, blow: signal.Signals) -> None:
+    async with kept():
+        pass
+    for process in own_server.sessions:
+        os.kill(process, blow)
+    async with kept() as shell:
+        assert (await shell.run("echo alive", timeout_seconds=20)).stdout == "alive\n"
+    assert own_server.connections == 2
+
+
+async def test_a_login_is_not_taken_for_another_pinned_key_or_another_credential(kept, ssh, own_server) -> None:
+    async with kept():
+        pass
+    with pytest.raises(HostKeyChanged):
+        async with kept(new_ssh_key().public_line):
+            pass
+    stranger = new_ssh_key().private_openssh
+    with pytest.raises(Unauthorized):
+        async with ssh.kept(
+            HERE, user=USER, port=own_server.port, private_key=stranger, host_key=own_server.host_key()
+        ):
+            pass
+
+
+async def test_a_login_that_nobody_takes_ends_by_itself(executor, own_server, key) -> None:
+    impatient = Ssh(allowed_networks=LOOPBACK, executor=executor, kept_seconds=0.05)
+    async with impatient.kept(
+        HERE, user=USER, port=own_server.port, private_key=key.private_openssh, host_key=own_server.host_key()
+    ):
+        assert own_server.sessions
+    await until(lambda: not own_server.sessions)
+
+
+async def test_at_the_end_no_login_is_left(kept, ssh, own_server) -> None:
+    async with kept():
+        pass
+    assert own_server.sessions
+    await ssh.close()
+    await until(lambda: not own_server.sessions)
 
 
 async def test_a_megabyte_of_input_comes_back_whole(open_shell) -> None:

@@ -56,6 +56,12 @@ class Sshd:
     def commands(self) -> int:
         return self.log.count("Starting session: command")
 
+    @property
+    def sessions(self) -> list[int]:
+        """The process of each connection; one that has ended and waits for its parent is none."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [pid for pid in map(int, listed) if not ended(pid)]
+
     def drop_sessions(self) -> None:
         """Kill the processes that serve connections; the listener stays."""
         for child in children(self.process.pid):
@@ -70,6 +76,13 @@ def children(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     return [one for child in map(int, found) for one in (child, *children(child))]
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def free_port() -> int:
