@@ -155,6 +155,7 @@ async def claim(
 
 async def finish(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
     """Say that jobs are done. One that is not in the answer was no longer ours: somebody else has it, or had it."""
+    jobs = _in_order(jobs)
     cursor = await conn.execute(
         "SELECT job_finish(%s, %s::uuid[], %s::int[])",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs]],
@@ -162,41 +163,33 @@ async def finish(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set
     return {row[0] for row in await cursor.fetchall()}
 
 
-async def turn(
+async def take(
     conn: AsyncConnection,
     *,
     worker: str,
-    done: Sequence[Job],
     queues: Sequence[str],
     limit: int,
     lease: timedelta = LEASE,
     named: Collection[UUID] | None = None,
-) -> tuple[set[UUID], list[Job]]:
-    """Finish and claim in one transaction and one round trip: what was ours to finish, and what is ours now.
+) -> list[Job]:
+    """A claim that a crash of the server may undo, for then nobody has the job: no disk is waited for.
 
     `named` are the only jobs to take, by their keys: for those who know of no other that is due. None: look for jobs.
     """
-    done = _in_order(done)
     taken = conn.cursor(binary=True, row_factory=class_row(Job))
     async with conn.pipeline():
-        if not done:  # a claim that a crash of the server undoes is a job that nobody has; an end must be on disk
-            await conn.execute("SELECT set_config('synchronous_commit', 'off', true)")
-        finished = await conn.execute(
-            "SELECT job_finish(%s, %s::uuid[], %s::int[])",
-            [worker, [job.id for job in done], [job.attempt for job in done]],
-        )
+        await conn.execute("SELECT set_config('synchronous_commit', 'off', true)")
         if named is None:
             await taken.execute(
                 f"SELECT {JOB} FROM job_claim(%s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
                 [list(queues), worker, limit, lease],
             )
-        elif named:
+        else:
             await taken.execute(
                 f"SELECT {JOB} FROM job_claim_named(%s::uuid[], %s::text[], %s, %s, %s) j",  # noqa: S608 - a literal
                 [list(named), list(queues), worker, limit, lease],
             )
-        ended = {row[0] for row in await finished.fetchall()}
-        return ended, await taken.fetchall() if named is None or named else []
+        return await taken.fetchall()
 
 
 async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
@@ -329,7 +322,7 @@ async def depths(conn: AsyncConnection) -> list[Depth]:
 
 def _in_order(jobs: Sequence[Job]) -> list[Job]:
     """Rows are locked in one order by everybody: a beat and an end of the same jobs would wait for each other."""
-    return sorted(jobs, key=lambda job: job.id)
+    return sorted(jobs, key=lambda job: job.id.int)
 
 
 async def _activate(conn: AsyncConnection, queue: str, *, active: bool) -> bool:

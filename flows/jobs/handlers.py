@@ -9,7 +9,7 @@ from flows.rolling_up import rolled_up
 from sql.jobs import Job
 from sql.session import open_pool
 
-CONNECTIONS = 3  # turns, beats and reaping; handlers have the pool of their resources
+CONNECTIONS = 4  # claims, answers, beats and reaping; handlers have the pool of their resources
 
 
 def handlers_of(r: Resources) -> Mapping[str, Handler]:

@@ -1,7 +1,8 @@
 """The worker of the job queue: claim, work, beat, finish; on every machine one process or more.
 
-A job is worked outside any transaction. Its lease is lengthened on a timer of its own; when that fails for as long as
-a lease lasts, the worker lets its jobs go, for somebody else has them by then. Whatever answers late is refused by the
+A job is worked outside any transaction. Jobs are taken on one connection and answered for on another: neither waits for
+the other, nor a claim for the disk. A lease is lengthened on a timer of its own; when that fails for as long as a lease
+lasts, the worker lets its jobs go, for somebody else has them by then. Whatever answers late is refused by the
 database, which knows worker and attempt. New jobs wake the worker at once, and one that came alone is taken by name;
 delayed, retried and reaped ones, and those whose notice was lost, are found by looking.
 """
@@ -53,8 +54,13 @@ class Pace:
 
     @property
     def batch(self) -> int:
-        """Most jobs of one turn: while the one half is worked, the server sees to the other."""
+        """Most jobs to ask for at once: while the one half is worked, the server sees to the other."""
         return (self.slots + 1) // 2
+
+    @property
+    def held(self) -> int:
+        """Most jobs in hand, with those that are done and not yet answered for: a crash undoes no more."""
+        return 2 * self.slots
 
     @property
     def slowest(self) -> float:
@@ -81,6 +87,7 @@ class Worker:
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict[UUID, asyncio.Task[None]])
     _done: list[Job] = field(default_factory=list[Job])
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _ends: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to answer for
     _named: set[UUID] = field(default_factory=set[UUID])  # heard of, one by one
     _pause: float = 0  # between two looks
     _look_at: float = AT_ONCE  # when to look for whatever is due, by the monotonic clock
@@ -90,53 +97,78 @@ class Worker:
         """Claim nothing more, let what is in hand end, give back the rest; safe in a signal handler of the loop."""
         self._stopping = True
         self._news.set()
+        self._ends.set()
 
     async def work(self) -> None:
         """Until stopped."""
         async with self._beside(self._listen), self._beside(self._beat), self._beside(self._reap):
-            while not self._stopping:
-                if not await self._turn():
-                    await self._rest()
+            async with asyncio.TaskGroup() as lanes:
+                lanes.create_task(self._take())
+                lanes.create_task(self._answer())
             await self._end()
 
-    async def _turn(self) -> bool:
-        """Answer for what is done and take new jobs; whether there was either.
+    async def _take(self) -> None:
+        """Ask for jobs while there is room, and rest when there is none, or nothing to do."""
+        while not self._stopping:
+            if not await self._took():
+                await self._rest()
+
+    async def _answer(self) -> None:
+        """Say what is done. What ends meanwhile is said together next time; new jobs do not wait for it."""
+        while not self._stopping:
+            await self._ends.wait()
+            await asyncio.sleep(0)  # every job that can go on does so first: its answer goes along
+            self._ends.clear()
+            if self._done:
+                await self._answered()
+
+    async def _answered(self) -> None:
+        done, self._done = self._done, []
+        try:
+            async with as_orchestrator_at_once(self.pool) as conn:
+                finished = await jobs.finish(conn, self.name, done)
+        except Contended as error:
+            log.warning("not heard, said again: %s", error)
+            self._done = done + self._done  # finishing twice changes nothing the second time
+            self._ends.set()
+            await asyncio.sleep(self.pace.poll_seconds)
+        else:
+            self._settle(done, finished)
+            self._news.set()  # there is room
+
+    async def _took(self) -> bool:
+        """Take new jobs; whether there were any.
 
         A look walks over all that was claimed since the last vacuum. So jobs that came alone are taken by name, and
         looks follow each other only while they find as many as there is room for.
         """
-        if self._look_at > AT_ONCE:
-            await asyncio.sleep(0)  # every job that can go on does so first: its answer goes into this turn
-        room = min(self.pace.batch, self.pace.slots - len(self._tasks))
-        done, self._done = self._done, []
+        room = min(self.pace.batch, self.pace.slots - len(self._tasks), self.pace.held - len(self._held))
         named, self._named = self._named, set()
         self._news.clear()
         if len(named) > room:
             self._look_at = AT_ONCE
         looks = self._look_at <= time.monotonic() - (self.pace.slowest if named else 0)
-        if not done and (room <= 0 or not (looks or named)):
+        if room <= 0 or not (looks or named):
             return False
         if looks:
             self._look_at = time.monotonic() + self._pause  # news that comes from here on asks for another
         try:
             async with as_orchestrator_at_once(self.pool) as conn:
-                finished, taken = await jobs.turn(
-                    conn, worker=self.name, done=done, queues=list(self.handlers), limit=max(room, 0),
-                    lease=self.pace.lease, named=None if looks else named,
+                taken = await jobs.take(
+                    conn, worker=self.name, queues=list(self.handlers), limit=room, lease=self.pace.lease,
+                    named=None if looks else named,
                 )  # fmt: skip
         except Contended as error:
             log.warning("queue out of reach: %s", error)
-            self._done = done + self._done  # finishing twice changes nothing the second time
             self._look_at = AT_ONCE
             await asyncio.sleep(self.pace.poll_seconds)
             return False
         if looks:
             self._looked(len(taken), room)
-        self._settle(done, finished)
         for job in taken:
             self._held[job.id] = job
             self._tasks[job.id] = asyncio.create_task(self._try(job))
-        return bool(done or taken)
+        return bool(taken)
 
     def _looked(self, found: int, room: int) -> None:
         """There is more where a look was filled; where it found nothing, the next one takes its time."""
@@ -171,6 +203,7 @@ class Worker:
             await self._failed(job, TimeoutError(f"not done within {job.timeout_seconds} s") if late else error)
         else:
             self._done.append(job)
+            self._ends.set()
         finally:
             if self._tasks.get(job.id) is asyncio.current_task():
                 del self._tasks[job.id]

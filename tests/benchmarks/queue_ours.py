@@ -17,7 +17,7 @@ ALONE = 100  # jobs put in one by one while the worker sleeps
 
 async def drained(dsn: str, count: int, batch: int) -> float:
     """Seconds from the worker's start until every job is finished."""
-    pool = await open_pool(dsn, part="bench", max_size=3, checked=False)
+    pool = await open_pool(dsn, part="bench", max_size=4, checked=False)
     async with pool:
         async with as_orchestrator(pool) as conn:
             await jobs.put_many(conn, (NewJob(QUEUE, {}) for _ in range(count)))

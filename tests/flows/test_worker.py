@@ -36,7 +36,7 @@ QUICK = Pace(slots=10, lease_seconds=0.9, poll_seconds=0.05, stop_seconds=5)
 async def working(
     database: str, handler: Callable[[Job], Awaitable[None]], pace: Pace = QUICK
 ) -> AsyncIterator[Worker]:
-    pool = await open_pool(database, part="worker", max_size=3)
+    pool = await open_pool(database, part="worker", max_size=4)
     async with pool:
         worker = Worker(pool=pool, listen_dsn=database, handlers={QUEUE: handler}, pace=pace)
         task = asyncio.create_task(worker.work())
@@ -183,13 +183,31 @@ async def test_what_is_heard_of_while_there_is_no_room_is_not_forgotten(database
         await until(lambda: len(seen) == 4)
 
 
+async def test_jobs_are_taken_while_an_answer_waits_but_no_more_than_twice_the_slots_are_in_hand(database: str) -> None:
+    seen: list[UUID] = []
+
+    async def note(one: Job) -> None:
+        if not seen:  # from here on nobody is heard who speaks of this job
+            await asyncio.to_thread(holder.execute, "SELECT FROM jobs WHERE id = %s FOR UPDATE", [one.id])
+        seen.append(one.id)
+
+    with psycopg.connect(database) as holder:
+        async with working(database, note, Pace(slots=3, poll_seconds=0.05)):
+            await put(database, *(NewJob(QUEUE, {}) for _ in range(20)))
+            await until(lambda: len(seen) >= 6)
+            await asyncio.sleep(0.3)
+            assert len(seen) == 6
+            holder.rollback()
+            await until(lambda: len(seen) == 20)
+
+
 async def test_without_notices_looking_finds_the_job(database: str) -> None:
     worked = asyncio.Event()
 
     async def note(_: Job) -> None:
         worked.set()
 
-    pool = await open_pool(database, part="worker", max_size=3)
+    pool = await open_pool(database, part="worker", max_size=4)
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
     async with pool:
         worker = Worker(pool=pool, listen_dsn=nowhere, handlers={QUEUE: note}, pace=QUICK)
@@ -400,7 +418,7 @@ async def main(dsn, ledger):
     async def work(job):
         os.write(ledger, f"{job.id}\\n".encode())
         await asyncio.sleep(0.003)
-    pool = await open_pool(dsn, part="worker", max_size=3)
+    pool = await open_pool(dsn, part="worker", max_size=4)
     await Worker(pool=pool, listen_dsn=dsn, handlers={"analytics": work},
                  pace=Pace(slots=20, lease_seconds=1.5, poll_seconds=0.1)).work()
 

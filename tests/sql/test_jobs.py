@@ -82,13 +82,14 @@ async def test_many_come_by_copy_all_or_none(pool) -> None:
             await jobs.put_many(conn, twice)
 
 
-async def test_a_turn_reads_little_however_much_waits_and_before_any_statistics(pool) -> None:
+async def test_claims_and_ends_read_little_however_much_waits_and_before_any_statistics(pool) -> None:
     async with as_orchestrator(pool) as conn:
         await jobs.put_many(conn, [NewJob(DNS, {}, tenant_id=UUID(int=1 + n % 2)) for n in range(4000)])
     for _ in range(7):  # from the sixth on a function's plan is kept
         held = await claim(pool, "w1", 10)
         async with as_orchestrator(pool) as conn:
-            finished, taken = await jobs.turn(conn, worker="w1", done=held, queues=[DNS], limit=10)
+            finished = await jobs.finish(conn, "w1", held)
+            taken = await jobs.take(conn, worker="w1", queues=[DNS], limit=10)
             read = await counted(conn, "tuples_returned")
         assert (len(finished), len(taken)) == (10, 10)
         assert 20 <= read < 2000, read
@@ -99,13 +100,15 @@ async def test_a_plan_made_while_nothing_waited_serves_when_much_does(database: 
     async with pool:
         for _ in range(7):
             async with as_orchestrator(pool) as conn:
-                await jobs.turn(conn, worker="w1", done=await jobs.held_by(conn, "w1"), queues=[DNS], limit=10)
+                await jobs.finish(conn, "w1", await jobs.held_by(conn, "w1"))
+                await jobs.take(conn, worker="w1", queues=[DNS], limit=10)
         async with as_orchestrator(pool) as conn:
             await jobs.put_many(conn, [NewJob(DNS, {}) for _ in range(4000)])
         held = await claim(pool, "w1", 10)
         async with as_orchestrator(pool) as conn:
             before = await counted(conn, "tuples_returned")
-            finished, taken = await jobs.turn(conn, worker="w1", done=held, queues=[DNS], limit=10)
+            finished = await jobs.finish(conn, "w1", held)
+            taken = await jobs.take(conn, worker="w1", queues=[DNS], limit=10)
             read = await counted(conn, "tuples_returned") - before
         assert (len(finished), len(taken)) == (10, 10)
         assert read < 500, read
@@ -132,7 +135,7 @@ async def test_a_job_taken_by_name_costs_the_same_behind_any_number_of_finished_
     assert job_id is not None
     async with as_orchestrator(pool) as conn:
         before = await counted(conn, "blocks_fetched")
-        _, taken = await jobs.turn(conn, worker="w1", done=[], queues=[DNS], limit=10, named=[job_id])
+        taken = await jobs.take(conn, worker="w1", queues=[DNS], limit=10, named=[job_id])
         fetched = await counted(conn, "blocks_fetched") - before
     assert [job.id for job in taken] == [job_id]
     assert fetched < 40 < pages, (fetched, pages)
@@ -144,7 +147,7 @@ async def test_a_look_walks_once_over_what_was_claimed_since_the_last_vacuum(poo
     assert len(await claim(pool, "w1", 1)) == 1  # the first to pass marks the dead
     async with as_orchestrator(pool) as conn:
         before = await counted(conn, "blocks_fetched")
-        _, taken = await jobs.turn(conn, worker="w1", done=[], queues=[DNS], limit=10)
+        taken = await jobs.take(conn, worker="w1", queues=[DNS], limit=10)
         fetched = await counted(conn, "blocks_fetched") - before
     assert len(taken) == 1
     assert fetched < 1.5 * pages, (fetched, pages)
@@ -171,10 +174,10 @@ async def test_by_name_too_only_what_is_due_asked_for_and_not_paused_is_taken(po
     ids = [one for one in named if one is not None]
     async with as_orchestrator(pool) as conn:
         await jobs.pause(conn, "warmup")
-        asked = {"worker": "w1", "done": [], "queues": [DNS, "warmup"]}
-        assert (await jobs.turn(conn, **asked, limit=0, named=ids))[1] == []
-        assert [job.id for job in (await jobs.turn(conn, **asked, limit=10, named=ids))[1]] == ids[:1]
-        assert (await jobs.turn(conn, **asked, limit=10, named=ids))[1] == []
+        asked = {"worker": "w1", "queues": [DNS, "warmup"]}
+        assert await jobs.take(conn, **asked, limit=0, named=ids) == []
+        assert [job.id for job in await jobs.take(conn, **asked, limit=10, named=ids)] == ids[:1]
+        assert await jobs.take(conn, **asked, limit=10, named=ids) == []
 
 
 async def test_a_better_priority_goes_first_whatever_its_queue(pool) -> None:
