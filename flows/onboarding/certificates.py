@@ -2,7 +2,6 @@
 
 from flows.certificates.issuing import ensure_issued, note_shown
 from flows.hosts import converge, instance_of
-from flows.onboarding.desired import desired_host
 from flows.onboarding.plans import estate_of
 from flows.outcomes import Done, Outcome, Waiting
 from flows.policy import mail_host
@@ -20,7 +19,7 @@ async def ensure_certificate(r: Resources, run: Run) -> Outcome:
     issued = await ensure_issued(r, instance, hosts, actor=actor(run))
     if isinstance(issued, Waiting):
         return for_run(issued, run)
-    changed = await converge(r, instance, mail_host.desired(await desired_host(r, run)))
+    changed = await converge(r, instance, mail_host.certificate_alone(next(iter(hosts)), issued))
     await note_shown(r, instance, issued)
     return Done({"names": list(hosts), "changed": list(changed)})
 

@@ -33,3 +33,13 @@ async def test_it_begins_as_strict_as_the_record_above_until_there_is_one() -> N
 async def test_while_nobody_can_say_nothing_is_decided(silent: str) -> None:
     with pytest.raises(Unavailable, match=silent.rstrip(".")):
         await begins(ABOVE + OWN if silent.startswith("_dmarc.news") else ABOVE, **{silent: "servfail"})
+
+
+async def test_an_absence_is_told_by_an_authority_and_left_in_no_resolver() -> None:
+    records = ABOVE + "acme.example. 60 NS ns.acme.example.\nns.acme.example. 60 A 127.0.0.2\n"
+    resolver, authority = NameServer(records), NameServer(records, zones=("acme.example.",))
+    async with serving({"127.0.0.1": resolver, "127.0.0.2": authority}) as port:
+        asking = Resolver(["127.0.0.1"], timeout_seconds=5, tries=1, port=port)
+        assert (await start_of(asking, Domain(**ROW))).startswith("v=DMARC1; p=reject")
+    assert authority.asked_for("_dmarc.news.acme.example.") == [("TXT", "udp")]
+    assert resolver.asked_for("_dmarc.news.acme.example.") == []

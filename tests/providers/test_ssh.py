@@ -86,8 +86,9 @@ async def run(open_shell, script: str, *, stdin: bytes = b"", timeout_seconds: f
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 (another process makes it so)
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 (another process makes it so)
+            await asyncio.sleep(0.01)
 
 
 async def appears(mark: Path) -> None:
@@ -153,7 +154,10 @@ async def test_a_login_is_taken_again_by_the_next_at_the_same_door(kept, own_ser
 
 
 async def test_two_at_once_have_a_login_each_and_one_of_them_stays(kept, own_server) -> None:
+    async with kept():
+        pass
     async with kept() as one, kept() as other:
+        assert own_server.connections == 2
         assert (await one.run("echo 1", timeout_seconds=20)).stdout == "1\n"
         assert (await other.run("echo 2", timeout_seconds=20)).stdout == "2\n"
     await until(lambda: len(own_server.sessions) == 1)
