@@ -30,6 +30,8 @@ class ListRow:
     is_enabled: bool
     gates: bool
     changed_by: str
+    daily_limit: int | None  # questions a UTC day that the list permits; None: it names no number
+    asked_today: int  # counted only where there is a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ async def list_zones(conn: AsyncConnection, *, enabled_only: bool = True) -> lis
     await cursor.execute(
         """
         SELECT name, title, zone, public_zone, key_name, tier, points, lookup_url, condition, source_url, checked_on,
-               is_enabled, gates, changed_by,
+               is_enabled, gates, changed_by, daily_limit,
+               CASE WHEN asked_on = (now() AT TIME ZONE 'UTC')::date THEN asked ELSE 0 END AS asked_today,
                coalesce((SELECT jsonb_agg(jsonb_build_array(pattern, word, effect, c.tier) ORDER BY pattern)
                            FROM blocklist_codes c WHERE c.list_name = z.name), '[]') AS codes
           FROM blocklist_zones z WHERE is_enabled OR NOT %s ORDER BY tier, name
@@ -70,6 +73,25 @@ async def list_self_tests(conn: AsyncConnection) -> list[SelfTest]:
         " ORDER BY list_name, kind"
     )
     return await cursor.fetchall()
+
+
+async def take_allowance(conn: AsyncConnection, wanted: Mapping[str, int]) -> frozenset[str]:
+    """Count questions as asked today; the lists among `wanted` whose limit leaves no room for theirs, uncounted."""
+    cursor = await conn.execute(
+        """
+        WITH wanted AS MATERIALIZED (
+            SELECT name, questions, CASE WHEN asked_on = today THEN asked ELSE 0 END + questions AS asked, today
+              FROM unnest(%s::text[], %s::bigint[]) w (name, questions) JOIN blocklist_zones USING (name),
+                   CAST(now() AT TIME ZONE 'UTC' AS date) today
+             WHERE daily_limit IS NOT NULL ORDER BY name FOR UPDATE OF blocklist_zones),
+        taken AS (
+            UPDATE blocklist_zones z SET asked = w.asked, asked_on = w.today
+              FROM wanted w WHERE z.name = w.name AND w.asked <= z.daily_limit RETURNING z.name)
+        SELECT name FROM wanted EXCEPT SELECT name FROM taken
+        """,
+        [list(wanted), list(wanted.values())],
+    )
+    return frozenset(name for (name,) in await cursor.fetchall())
 
 
 async def note_self_test(conn: AsyncConnection, test: SelfTest) -> None:

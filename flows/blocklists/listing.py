@@ -9,7 +9,7 @@ again if a crash came between.
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from time import monotonic
@@ -20,13 +20,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows import states
-from flows.blocklists.lists import Known, found_on, is_subject, names_of, proven_lists, tell_of_codes
+from flows.blocklists.lists import found_on, is_subject, proven_lists, spent_lists, tell_of_codes
 from flows.blocklists.looked import Looked, ended, weighed
+from flows.blocklists.turns import Turn, turn_of
 from flows.policy.blocklists import Act, Kind, kind_of
 from flows.resources import Resources, resources
 from sql import alerts, blacklist_checks, infrastructure_events, provider_blacklist_status
 from sql.alerts import Severity
-from sql.blacklist_checks import CheckType, Due, RunRow, Untold
+from sql.blacklist_checks import CheckType, RunRow, Untold
 from sql.session import Connection, as_orchestrator
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,9 @@ async def checked(r: Resources, check_type: CheckType) -> int:
     fit = [one for one in due if is_subject(one.subject)]
     lists = await proven_lists(r, {kind_of(one.subject) for one in fit})
     runs = runs_by_subject(rows)
-    looked = await asyncio.gather(*(look(r, lists, one, runs.get(one.id, {})) for one in fit))
+    turns = [turn_of(lists, one, runs.get(one.id, {})) for one in fit]
+    spent = await spent_lists(r, [(one, len(turn.names)) for turn in turns for one in turn.lists])
+    looked = await asyncio.gather(*(look(r, turn, spent) for turn in turns))
     looked += [Looked(one, (), (), (), ()) for one in due if one not in fit]  # a name that is none: nothing to ask
     await tell_of_codes(r, [found for one in looked for found in one.found])
     async with as_orchestrator(r.pool) as conn:
@@ -95,19 +98,15 @@ def runs_by_subject(rows: Sequence[RunRow]) -> dict[int, dict[str, RunRow]]:
     return {key: {row.list_name: row for row in of} for key, of in groupby(ordered, key=lambda row: row.subject_id)}
 
 
-async def look(r: Resources, lists: Sequence[Known], due: Due, runs: Mapping[str, RunRow]) -> Looked:
+async def look(r: Resources, turn: Turn, spent: Collection[str]) -> Looked:
     """Ask the lists whose turn it is about one subject, and weigh their words against the open runs."""
     now, jitter = datetime.now(UTC), random.uniform(-1, 1)  # noqa: S311  spreads load, guards nothing
-    kind, names = kind_of(due.subject), names_of(due.subject, due.hosts)
-    fitting = [one for one in lists if one.blocklist.answers(kind)]
-    turn = [one for one in fitting if (run := runs.get(one.blocklist.name)) is None or run.next_check_at <= now]
-    found = await found_on(r, turn, kind, names)
-    steps = [weighed(due, runs.get(one.listname), one, now, jitter) for one in found]
-    resting = [run for name, run in runs.items() if name not in {one.listname for one in found}]
-    enabled = {one.blocklist.name for one in fitting}
+    found = await found_on(r, turn.lists, turn.kind, turn.names, spent=spent)
+    steps = [weighed(turn.due, turn.runs.get(one.listname), one, now, jitter) for one in found]
+    resting = [run for name, run in turn.runs.items() if name not in {one.listname for one in found}]
     return Looked(
-        due, tuple(found), tuple(steps), tuple(run for run in resting if run.list_name in enabled),
-        tuple(run for run in resting if run.list_name not in enabled),
+        turn.due, tuple(found), tuple(steps), tuple(run for run in resting if run.list_name in turn.enabled),
+        tuple(run for run in resting if run.list_name not in turn.enabled),
     )  # fmt: skip
 
 

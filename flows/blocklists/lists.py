@@ -5,7 +5,8 @@ A list that is not believed is not asked: its word would be worth nothing, and a
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -28,6 +29,7 @@ from flows.policy.blocklists import (
     kind_of,
     label_of,
     lookups,
+    out_of_turn,
     screen,
     worst,
 )
@@ -41,6 +43,7 @@ from sql.session import Connection, as_orchestrator
 log = logging.getLogger(__name__)
 
 UNTESTED: Final = TrustState()
+QUESTIONS: Final = 2  # about one name: its codes, and the reason when there are any
 SILENT: Final = NO_ANSWER | {"not_licensed", "not_tested"}  # nothing an operator needs to be called for
 
 
@@ -51,6 +54,7 @@ class Known:
     blocklist: Blocklist
     at: ListZone
     trust: Mapping[Kind, TrustState]
+    daily_limit: int | None = None  # questions a UTC day
 
     def doubt(self, kind: Kind, at: datetime) -> str:
         """Why it is not believed now; empty when it is."""
@@ -71,7 +75,7 @@ def known(row: ListRow, trust: Mapping[Kind, TrustState]) -> Known:
     codes = tuple(code for one in row.codes if (code := readable(row.name, *one)) is not None)
     points = {Kind(kind): Probe(*pair) for kind, pair in row.points.items()}
     blocklist = Blocklist(row.name, row.title, row.tier, points, codes, row.lookup_url, row.gates)
-    return Known(blocklist, ListZone(row.zone, row.key_name, row.public_zone), trust)
+    return Known(blocklist, ListZone(row.zone, row.key_name, row.public_zone), trust, row.daily_limit)
 
 
 def readable(name: str, pattern: str, word: str, effect: str, tier: int | None) -> Code | None:
@@ -147,24 +151,43 @@ async def ask(r: Resources, one: Known, subject: str) -> Heard:
 async def findings(r: Resources, lists: Sequence[Known], subject: str, hosts: Sequence[str] = ()) -> list[Finding]:
     """Every list's word on one subject. `hosts` are names under which a domain's servers introduce themselves."""
     kind, names = kind_of(subject), names_of(subject, hosts)
-    return await found_on(r, [one for one in lists if one.blocklist.answers(kind)], kind, names)
+    fitting = [one for one in lists if one.blocklist.answers(kind)]
+    return await found_on(r, fitting, kind, names, spent=await spent_lists(r, [(one, len(names)) for one in fitting]))
 
 
-async def found_on(r: Resources, lists: Sequence[Known], kind: Kind, names: Sequence[str]) -> list[Finding]:
-    """Each of these lists' word on a subject; `names` are all the names it goes by, the worst of them counts."""
+async def spent_lists(r: Resources, asking: Iterable[tuple[Known, int]]) -> frozenset[str]:
+    """Take today's room for asking each of these lists about so many names; those that have not enough of it left."""
+    wanted: Counter[str] = Counter()
+    for one, names in asking:
+        if one.daily_limit is not None:
+            wanted[one.blocklist.name] += QUESTIONS * names
+    if not wanted:
+        return frozenset()
+    async with as_orchestrator(r.pool) as conn:
+        return await blocklist_zones.take_allowance(conn, wanted)
+
+
+async def found_on(
+    r: Resources, lists: Sequence[Known], kind: Kind, names: Sequence[str], *, spent: Collection[str]
+) -> list[Finding]:
+    """Each of these lists' word on a subject; `names` are all the names it goes by, the worst of them counts.
+
+    `spent` are lists that may be asked no more today.
+    """
     now = datetime.now(UTC)
     doubts = {one.blocklist.name: one.doubt(kind, now) for one in lists}
-    believed = [one for one in lists if not doubts[one.blocklist.name]]
+    believed = [one for one in lists if not doubts[one.blocklist.name] and one.blocklist.name not in spent]
     said = await said_of(r, [one.at for one in believed], names)
     found = {
         one.blocklist.name: worst([classify(one.blocklist, *answer) for answer in zip(names, answers, strict=True)])
         for one, answers in zip(believed, zip(*said, strict=True), strict=True)
     }
     return [
-        found.get(name) or distrusted(one.blocklist, names[0], doubts[name], now)
+        found.get(name) or (distrusted(one.blocklist, names[0], doubts[name], now) if doubts[name]
+                            else out_of_turn(one.blocklist, names[0], now))
         for one in lists
         for name in (one.blocklist.name,)
-    ]
+    ]  # fmt: skip
 
 
 async def said_of(r: Resources, lists: Sequence[ListZone], names: Sequence[str]) -> list[list[ListAnswer]]:

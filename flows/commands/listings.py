@@ -138,8 +138,15 @@ async def _show() -> None:
             else f"{kind} not tested" for kind in one.points
         )  # fmt: skip
         state = "off" if not one.is_enabled else "on" if one.gates else "on, waived"
-        lines.append((one.name, one.tier, state, ", ".join(stands), one.condition or "-", one.zone, one.checked_on))
-    show_narrow("blocklists", ("list", "tier", "state", "self-test", "condition", "zone", "row checked"), lines)
+        told = (one.condition or "-", asked_today(one), one.zone, one.checked_on)
+        lines.append((one.name, one.tier, state, ", ".join(stands), *told))
+    columns = ("list", "tier", "state", "self-test", "condition", "asked today", "zone", "row checked")
+    show_narrow("blocklists", columns, lines)
+
+
+def asked_today(one: blocklist_zones.ListRow) -> str:
+    """How much of a daily limit is used; nothing is counted where there is none."""
+    return f"{one.asked_today:,} of {one.daily_limit:,}" if one.daily_limit else "-"
 
 
 @app.command()

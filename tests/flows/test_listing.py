@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from flows.blocklists.listing import check_blocklists, checked, is_due, tell
-from flows.blocklists.lists import proven_lists, screened
+from flows.blocklists.lists import findings, proven_lists, screened
 from flows.policy.blocklists import Kind
 from flows.policy.verdict import Truth
 from flows.resources import resources
@@ -374,6 +374,35 @@ async def test_lists_are_tested_once_in_five_hours_by_whoever_asks_first(product
         later(product, 310)
         await proven_lists(r, [Kind.IPV4])
         assert len(lists.asked) == 2 * tested
+
+
+async def test_a_list_is_asked_no_more_than_its_daily_limit_permits(
+    product: Product, lists: Lists, acme: Customer
+) -> None:
+    product.rows("UPDATE blocklist_zones SET daily_limit = 5 WHERE name = 'psbl' RETURNING name")
+    async with resources() as r:
+        await proven_lists(r)
+    of_test = len(lists.questions(PSBL))
+    async with resources() as r:
+        lists_now = await proven_lists(r)
+        first = await findings(r, lists_now, ADDRESS)
+        second = await findings(r, lists_now, "192.0.2.11")
+        third = await findings(r, lists_now, "192.0.2.12")
+    (spent,) = [one for one in third if one.listname == "psbl"]
+    assert len(lists.questions(PSBL)) == of_test + 2
+    assert {one.verdict.truth for one in (*first, *second)} == {Truth.PASS}
+    assert (spent.verdict.truth, spent.verdict.reason) == (Truth.UNKNOWN, "daily_limit")
+    assert spent.verdict.fix == "PSBL was asked today as often as it permits · it is asked again tomorrow (UTC)"
+    assert {one.verdict.truth for one in third if one.listname != "psbl"} == {Truth.PASS}
+
+    await sweep()
+    assert run_on(product, "psbl")["unknown_reason"] == "daily_limit"
+    product.rows("UPDATE blocklist_zones SET asked_on = asked_on - 1 WHERE name = 'psbl' RETURNING name")
+    later(product, 60 * 24)
+    await sweep()
+    assert run_on(product, "psbl")["verdict"] == "pass"
+    (row,) = product.rows("SELECT asked FROM blocklist_zones WHERE name = 'psbl'")
+    assert row["asked"] == 2
 
 
 async def test_the_licence_key_is_nowhere_in_the_database(product: Product, lists: Lists, acme: Customer) -> None:

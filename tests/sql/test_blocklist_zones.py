@@ -1,5 +1,6 @@
 """The lists we ship, as rows: every one is readable, says where it comes from, and classifies as its own page says."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -126,3 +127,14 @@ async def test_a_waived_list_says_who_waived_it(pool: AsyncConnectionPool) -> No
         assert await blocklist_zones.set_gates(conn, "psbl", on=False, actor="operator:x")
     row = (await shipped(pool))["psbl"]
     assert (row.gates, row.is_enabled, row.changed_by) == (False, True, "operator:x")
+
+
+async def test_workers_at_once_never_take_more_than_a_list_permits(pool: AsyncConnectionPool) -> None:
+    async def take() -> bool:
+        async with as_orchestrator(pool) as conn:
+            return not await blocklist_zones.take_allowance(conn, {"mailspike": 30_000, "psbl": 30_000})
+
+    assert sorted(await asyncio.gather(*(take() for _ in range(6)))) == [False] * 3 + [True] * 3
+    rows = await shipped(pool)
+    assert (rows["mailspike"].asked_today, rows["mailspike"].daily_limit) == (90_000, 100_000)
+    assert (rows["psbl"].asked_today, rows["psbl"].daily_limit) == (0, None)

@@ -1,6 +1,6 @@
 """Blocklists: what to ask, what an answer means, whether a list is believed, and what becomes of the history."""
 
-from flows.policy.blocklists.classifying import NO_ANSWER, classify, distrusted
+from flows.policy.blocklists.classifying import NO_ANSWER, classify, distrusted, out_of_turn
 from flows.policy.blocklists.history import Act, Rules, Run, Step, after, answer_of
 from flows.policy.blocklists.nouns import Blocklist, Code, Effect, Finding, Heard, Kind, Probe
 from flows.policy.blocklists.screening import screen, worst
@@ -32,6 +32,7 @@ __all__ = [
     "kind_of",
     "label_of",
     "lookups",
+    "out_of_turn",
     "screen",
     "worst",
 ]

@@ -83,6 +83,16 @@ def _gravity(row: Code) -> tuple[int, int]:
 def distrusted(blocklist: Blocklist, subject: str, reason: str, at: datetime) -> Finding:
     """What a list says that has not proved to be alive: nothing, in either direction. It is not even asked."""
     fix = f"{blocklist.title} is not believed ({reason}) · {CURES.get(reason, 'nothing follows, it is tested again')}"
+    return _unasked(blocklist, subject, reason, fix, at)
+
+
+def out_of_turn(blocklist: Blocklist, subject: str, at: datetime) -> Finding:
+    """What a list says that was asked today as often as it permits: nothing."""
+    fix = f"{blocklist.title} was asked today as often as it permits · it is asked again tomorrow (UTC)"
+    return _unasked(blocklist, subject, "daily_limit", fix, at)
+
+
+def _unasked(blocklist: Blocklist, subject: str, reason: str, fix: str, at: datetime) -> Finding:
     verdict = Verdict(f"{blocklist.name}:{subject}", Truth.UNKNOWN, reason, expected="not listed", fix=fix)
     return Finding(verdict, blocklist.name, blocklist.tier, gates=blocklist.gates, at=at)
 
