@@ -6,14 +6,15 @@ those that its users meet. The library knows one address only, so clients are le
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.served import served_by
 
 HOST = "api.cloudflare.com"
 TOKEN = "CANARY-cloudflare-token"
@@ -158,12 +159,5 @@ def running_cloudflare(zone: str, context: ssl.SSLContext) -> Iterator[Cloudflar
     """Serve until the block ends; `context` is that of a server by the vendor's name."""
     served = Cloudflare(zone)
     door = type("Door", (Door,), {"served": served, "context": context})
-    with ThreadingHTTPServer(("127.0.0.1", 0), door) as server:
-        served.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield served
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_by(door) as served.url:
+        yield served
