@@ -12,7 +12,7 @@ Scope = Literal["address", "domain"]
 ASKED_FOR: Final = ("complaint", "unsubscribe")
 """Reasons that are the recipient's own word; no operator takes them back."""
 FILLS: Final = "hashtextextended('penguin-fills:' || %s::text, 0)"
-"""The lock of a tenant's fills: suppressions share it, the last look of a campaign's fill has it alone."""
+"""The lock of a tenant's fills: suppressions share it (take_back_queued), a fill's last look has it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ async def suppress(
     conn: AsyncConnection, *, tenant_id: int, scope: Scope, value: str, reason: Reason, until: datetime | None
 ) -> int:
     """Write to it no more; how many queued messages were taken back. An entry that is there gets the later end."""
-    await conn.execute(f"SELECT pg_advisory_xact_lock_shared({FILLS})", [tenant_id])
+    cursor = await conn.execute("SELECT take_back_queued(%s, %s, %s)", [tenant_id, scope, value])
+    row = await cursor.fetchone()
     await conn.execute(
         """
         INSERT INTO suppressions (tenant_id, scope, value, reason, expires_at)
@@ -51,16 +52,7 @@ async def suppress(
             "asked_for": list(ASKED_FOR),
         },
     )
-    cursor = await conn.execute(
-        """
-        UPDATE emails e SET status = 'suppressed', updated_at = now() FROM leads l
-         WHERE e.tenant_id = %(tenant)s AND e.status IN ('queued', 'deferred')
-           AND l.tenant_id = e.tenant_id AND l.id = e.lead_id
-           AND CASE WHEN %(scope)s::text = 'address' THEN l.email ELSE split_part(l.email, '@', 2) END = %(value)s
-        """,
-        {"tenant": tenant_id, "scope": scope, "value": value},
-    )
-    return cursor.rowcount
+    return int(row[0]) if row else 0
 
 
 async def take_back_suppressed(conn: AsyncConnection, tenant_id: int, campaign_id: int) -> int:

@@ -1,12 +1,13 @@
 """Campaigns: one message a lead, accounts in turn, moves from where they may come."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import psycopg
 import pytest
 
 from sql import campaigns, suppressions, templates
-from sql.session import as_orchestrator, as_tenant
+from sql.session import Connection, as_orchestrator, as_tenant
 from tests.support.postgres import TenantRow, add_tenant
 
 
@@ -65,13 +66,33 @@ async def test_the_suppressed_get_none(pool, tenant, campaign) -> None:
     assert await queued(pool, tenant, campaign) == 4
 
 
-async def suppressed(pool, tenant, said: asyncio.Event, go_on: asyncio.Event) -> int:
+LEAD_2 = "lead2@beta.example"
+
+
+async def by_us(conn: Connection) -> int:
+    return await suppressions.suppress(conn, tenant_id=1, scope="address", value=LEAD_2, reason="complaint", until=None)
+
+
+async def by_the_back_end(conn: Connection) -> int:
+    await conn.execute("INSERT INTO suppressions (tenant_id, value, reason) VALUES (1, %s, 'complaint')", [LEAD_2])
+    return await counted(conn, "status = 'suppressed' AND updated_at = now()")
+
+
+async def counted(conn: Connection, which: str) -> int:
+    row = await (await conn.execute(f"SELECT count(*) FROM emails WHERE {which}")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+Way = Callable[[Connection], Awaitable[int]]
+whoever_suppresses = pytest.mark.parametrize("way", [by_us, by_the_back_end])
+
+
+async def suppressed(pool, tenant, way: Way, said: asyncio.Event, go_on: asyncio.Event) -> int:
     """One suppression of lead 2, not committed before `go_on`; how many messages it took back."""
     async with as_tenant(pool, tenant.uuid) as conn:
         await conn.execute("SET LOCAL lock_timeout = '60s'")  # the machine may be slow
-        taken = await suppressions.suppress(
-            conn, tenant_id=tenant.pk, scope="address", value="lead2@beta.example", reason="complaint", until=None
-        )
+        taken = await way(conn)
         said.set()
         await go_on.wait()
         return taken
@@ -102,8 +123,9 @@ async def test_what_an_earlier_fill_queued_is_not_counted_when_it_is_taken_back(
     assert await queued(pool, tenant, campaign) == 5
     async with as_tenant(pool, tenant.uuid) as conn:
         await conn.execute(
-            "INSERT INTO suppressions (tenant_id, value, reason) VALUES (1, 'lead2@beta.example', 'complaint')"
+            "INSERT INTO suppressions (tenant_id, value, reason) VALUES (1, 'new@beta.example', 'complaint')"
         )
+        await conn.execute("UPDATE leads SET email = 'new@beta.example' WHERE id = 2")
     assert await queued(pool, tenant, campaign) == 0
     assert await of_lead_2(pool, tenant) == [("suppressed",)]
 
@@ -116,21 +138,23 @@ async def test_a_fill_waits_longer_for_a_lock_than_other_transactions(pool, tena
         assert await (await conn.execute("SELECT current_setting('lock_timeout')")).fetchone() == ("2min",)
 
 
-async def test_a_suppression_that_commits_while_the_leads_are_read_is_seen(pool, tenant, campaign) -> None:
+@whoever_suppresses
+async def test_a_suppression_that_commits_while_the_leads_are_read_is_seen(pool, tenant, campaign, way) -> None:
     async with as_orchestrator(pool) as holder:  # the fill has begun, and waits for the row of its campaign
         await holder.execute("SELECT FROM campaigns WHERE id = %s FOR UPDATE", [campaign])
         fill = asyncio.create_task(queued(pool, tenant, campaign))
         await asyncio.wait_for(waits_for_a_lock(pool), 20)
         free = asyncio.Event()
         free.set()
-        assert await suppressed(pool, tenant, asyncio.Event(), free) == 0
+        assert await suppressed(pool, tenant, way, asyncio.Event(), free) == 0
     assert await fill == 4
     assert await of_lead_2(pool, tenant) == [("suppressed",)]
 
 
-async def test_a_fill_waits_for_a_suppression_that_is_under_way(pool, tenant, campaign) -> None:
+@whoever_suppresses
+async def test_a_fill_waits_for_a_suppression_that_is_under_way(pool, tenant, campaign, way) -> None:
     said, go_on = asyncio.Event(), asyncio.Event()
-    suppression = asyncio.create_task(suppressed(pool, tenant, said, go_on))
+    suppression = asyncio.create_task(suppressed(pool, tenant, way, said, go_on))
     await said.wait()
     fill = asyncio.create_task(queued(pool, tenant, campaign))
     await asyncio.wait_for(waits_for_a_lock(pool), 20)
@@ -139,17 +163,28 @@ async def test_a_fill_waits_for_a_suppression_that_is_under_way(pool, tenant, ca
     assert await of_lead_2(pool, tenant) == [("suppressed",)]
 
 
-async def test_a_suppression_waits_for_a_fill_that_is_about_to_commit(pool, tenant, campaign) -> None:
+@whoever_suppresses
+async def test_a_suppression_waits_for_a_fill_that_is_about_to_commit(pool, tenant, campaign, way) -> None:
     go_on = asyncio.Event()
     go_on.set()
     async with as_tenant(pool, tenant.uuid) as conn:
         filled = await campaigns.queue_messages(
             conn, tenant_id=tenant.pk, campaign_id=campaign, account_ids=[1], lead_ids=None, open_words=["draft"]
         )
-        suppression = asyncio.create_task(suppressed(pool, tenant, asyncio.Event(), go_on))
+        suppression = asyncio.create_task(suppressed(pool, tenant, way, asyncio.Event(), go_on))
         await asyncio.wait_for(waits_for_a_lock(pool), 20)
     assert (filled, await suppression) == (5, 1)
     assert await of_lead_2(pool, tenant) == [("suppressed",)]
+
+
+async def test_an_entry_that_has_ended_takes_nothing_back_until_it_stands_again(pool, tenant, campaign) -> None:
+    assert await queued(pool, tenant, campaign) == 5
+    entry = "INSERT INTO suppressions (tenant_id, scope, value, reason, expires_at)"
+    async with as_tenant(pool, tenant.uuid) as conn:
+        await conn.execute(f"{entry} VALUES (1, 'domain', 'beta.example', 'manual', now() - interval '1 day')")
+        assert await counted(conn, "status = 'queued'") == 5
+        await conn.execute("UPDATE suppressions SET expires_at = NULL")
+        assert await counted(conn, "status = 'queued'") == 0
 
 
 async def test_a_campaign_without_a_mailbox_is_refused(pool, tenant, campaign) -> None:
