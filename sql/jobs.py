@@ -194,6 +194,7 @@ async def take(
 
 async def release(conn: AsyncConnection, worker: str, jobs: Sequence[Job]) -> set[UUID]:
     """Give back what could not be ended; it is due at once and the attempt does not count. Those that were ours."""
+    jobs = _in_order(jobs)
     cursor = await conn.execute(
         "SELECT job_release(%s, %s::uuid[], %s::int[])",
         [worker, [job.id for job in jobs], [job.attempt for job in jobs]],

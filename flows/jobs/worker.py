@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +36,7 @@ Handler = Callable[[Job], Awaitable[None]]
 BEATS_PER_LEASE = 3
 SLOWEST = 5  # pauses between looks grow to this many first ones
 RECONNECT_SECONDS = 5.0
+LAST_WORDS_SECONDS = 5  # of the time to stop
 AT_ONCE = -math.inf
 
 
@@ -92,10 +93,12 @@ class Worker:
     _pause: float = 0  # between two looks
     _look_at: float = AT_ONCE  # when to look for whatever is due, by the monotonic clock
     _stopping: bool = False
+    _stop_by: float = math.inf  # by the monotonic clock
 
     def stop(self) -> None:
         """Claim nothing more, let what is in hand end, give back the rest; safe in a signal handler of the loop."""
         self._stopping = True
+        self._stop_by = min(self._stop_by, time.monotonic() + self.pace.stop_seconds)
         self._news.set()
         self._ends.set()
 
@@ -230,22 +233,30 @@ class Worker:
         self._news.set()
 
     async def _end(self) -> None:
-        """What ends in time is finished; the rest is given back, and due at once."""
+        """What ends in time is finished; the rest is given back, and due at once: all within the time to stop."""
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=self.pace.stop_seconds)
+            patience = max(self._stop_by - LAST_WORDS_SECONDS - time.monotonic(), 0)
+            await asyncio.wait(self._tasks.values(), timeout=patience)
         for task in (left := [*self._tasks.values()]):
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        done, self._done = self._done, []
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await asyncio.gather(*self._last_words())
+        except TimeoutError:
+            log.warning("not all was heard within %d s: leases end by themselves", LAST_WORDS_SECONDS)
+
+    def _last_words(self) -> Iterator[Awaitable[object]]:
+        done = self._done
         ended = {job.id for job in done}
         undone = [job for job in self._held.values() if job.id not in ended]
-        until = time.monotonic() + min(self.pace.stop_seconds, self.pace.lease_seconds)
         if done:
-            with suppress(Contended):
-                self._settle(done, await self._said(lambda conn: jobs.finish(conn, self.name, done), until))
+            yield self._finished(done)
         if undone:
-            with suppress(Contended):
-                await self._said(lambda conn: jobs.release(conn, self.name, undone), until)
+            yield self._said(lambda conn: jobs.release(conn, self.name, undone), math.inf)
+
+    async def _finished(self, done: list[Job]) -> None:
+        self._settle(done, await self._said(lambda conn: jobs.finish(conn, self.name, done), math.inf))
 
     async def _said(self, word: Callable[[Connection], Awaitable[Said]], until: float) -> Said:
         """A last word on jobs, said again on a new connection until then; fencing decides."""

@@ -29,7 +29,7 @@ from sql.session import as_orchestrator, open_pool
 
 ROOT = Path(__file__).parents[2]
 QUEUE = "analytics"
-QUICK = Pace(slots=10, lease_seconds=0.9, poll_seconds=0.05, stop_seconds=5)
+QUICK = Pace(slots=10, lease_seconds=0.9, poll_seconds=0.05, stop_seconds=10)
 
 
 @asynccontextmanager
@@ -386,6 +386,37 @@ async def test_stopping_gives_back_what_does_not_end_and_the_attempt_does_not_co
     async with pool, as_orchestrator(pool) as conn:
         (again,) = await jobs.claim(conn, queues=[QUEUE], worker="next", limit=1)
     assert again.attempt == 2
+
+
+async def test_a_worker_whose_last_words_are_held_up_ends_all_the_same(database: str) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(_: Job) -> None:
+        begun.set()
+        await go_on.wait()
+
+    with psycopg.connect(database) as holder:
+        async with working(database, work, Pace(slots=1, lease_seconds=3600, stop_seconds=3600)) as worker:
+            await put(database, NewJob(QUEUE, {}))
+            await asyncio.wait_for(begun.wait(), 20)
+            holder.execute("SELECT FROM jobs FOR UPDATE")
+            worker.stop()
+            go_on.set()
+    assert (job(database)["status"], logged(database)) == ("running", [])
+
+
+async def test_a_stopping_worker_keeps_time_for_its_last_words(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+    monkeypatch.setattr("flows.jobs.worker.LAST_WORDS_SECONDS", 600)
+
+    async def endless(_: Job) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async with working(database, endless, Pace(slots=1, stop_seconds=600)):
+        await put(database, NewJob(QUEUE, {}))
+        await asyncio.wait_for(begun.wait(), 20)
+    assert (job(database)["status"], logged(database)) == ("queued", ["released"])
 
 
 async def test_a_paused_queue_is_left_alone_until_it_is_resumed(database: str) -> None:
