@@ -15,7 +15,7 @@ from sandbox.hosts import NoSuchHost
 from sandbox.identity import ordinary, room_owner
 from sandbox.images import ensure_images
 from sandbox.manners import MANNERS
-from sandbox.state import DEFAULT_WORLD, State, WorldBusy
+from sandbox.state import DEFAULT_WORLD, NoWorldName, State, WorldBusy, checked_name
 from sandbox.world import NotUp, World
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(given)
     room.arrived()
     try:
+        checked_name(asked.world)  # before anything is made for it, a room included
         return _from_outside(asked, given) if ordinary() else asked.command(asked)
     except NotUp as error:
         return _say_error(error, NOT_UP)
-    except (WorldBusy, NoSuchHost, CommandFailed, TimeoutError) as error:
+    except (NoWorldName, WorldBusy, NoSuchHost, CommandFailed, TimeoutError) as error:
         return _say_error(error, REFUSED)
 
 

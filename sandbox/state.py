@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 DEFAULT_WORLD = "lab"
 ROOT = Path("/var/lib/penguinmails-sandbox")
 TURN_LIMIT_SECONDS = 60.0
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")  # a folder that root removes, and the start of a namespace's name
+SHOWN = 40  # characters of a name that is refused
 START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5)
 
 
 class WorldBusy(RuntimeError):
     """Another process is raising or taking down this world right now."""
+
+
+class NoWorldName(ValueError):
+    """What was given cannot name a world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,8 @@ class State:
     """The folder of one world: notes about its objects, its lock, and the place for everything it writes."""
 
     def __init__(self, world: str = DEFAULT_WORLD, folder: Path | None = None) -> None:
-        """Name a world and its folder; nothing is made yet."""
-        self.world = world
+        """Name a world and its folder; nothing is made yet. Raises NoWorldName."""
+        self.world = checked_name(world)
         self.folder = folder or state_dir(world)
 
     def namespace(self, name: str) -> str:
@@ -136,6 +143,15 @@ class State:
 
     def _note(self, kind: str, name: str) -> Path:
         return self.folder / "objects" / f"{kind}@{name}.json"
+
+
+def checked_name(world: str) -> str:
+    """Return a world's name; raise NoWorldName for what may lead out of the folder of all worlds, or is too long."""
+    if NAME.fullmatch(world):
+        return world
+    raise NoWorldName(
+        f"{world[:SHOWN]!r} names no world: lower-case letters, digits and hyphens, 30 at most, the first no hyphen"
+    )
 
 
 def state_dir(world: str) -> Path:

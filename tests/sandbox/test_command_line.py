@@ -23,6 +23,30 @@ def sandbox(*words: str, world: str = NAME, stdin: bytes = b"", **env: str) -> s
     )
 
 
+@pytest.mark.parametrize("name", ["../beside", ".", "", "a/b", "x" * 300])
+def test_a_folder_that_is_no_world_is_never_taken_down(tmp_path: Path, name: str) -> None:
+    worlds, beside = tmp_path / "worlds", tmp_path / "beside"
+    for folder in (worlds / "lab" / "hosts", beside):
+        folder.mkdir(parents=True)
+        (folder / "kept").touch()
+    told = sandbox("down", world=name, PENGUINMAILS_SANDBOX__STATE_DIR=str(worlds))
+    assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
+    assert b"names no world" in told.stderr
+    assert (worlds / "lab" / "hosts" / "kept").exists()
+    assert (beside / "kept").exists()
+
+
+def test_nor_is_one_that_the_environment_names(tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    told = subprocess.run(
+        [sys.executable, "-m", "sandbox", "down"], cwd=CHECKOUT, capture_output=True, timeout=120, check=False,
+        env=os.environ | {"PENGUINMAILS_SANDBOX__STATE_DIR": str(tmp_path / "w"),
+                          "PENGUINMAILS_SANDBOX__WORLD": "../beside"},
+    )  # fmt: skip
+    assert (told.returncode, (tmp_path / "beside").exists()) == (2, True)
+    assert b"names no world" in told.stderr
+
+
 @pytest.mark.sandbox
 def test_up_prints_the_world_as_json_and_nothing_else(world: World) -> None:
     told = sandbox("up", "--json")

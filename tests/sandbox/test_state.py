@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import state
-from sandbox.state import Process, State, WorldBusy, children, parent, process, write_whole
+from sandbox.state import NoWorldName, Process, State, WorldBusy, children, parent, process, write_whole
 
 
 @pytest.fixture
@@ -74,3 +74,14 @@ def test_worlds_live_where_the_setting_says(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PENGUINMAILS_SANDBOX__STATE_DIR", str(tmp_path))
     assert State("one").folder == tmp_path / "one"
     assert State("one").namespace("ctl") == "pmone-ctl"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-x", "Lab", "a b", "lab\n", "x" * 31, "x" * 300])
+def test_what_may_lead_to_a_foreign_folder_names_no_world(name: str) -> None:
+    with pytest.raises(NoWorldName, match="names no world"):
+        State(name)
+
+
+def test_a_name_of_the_greatest_length_still_names_machines(tmp_path: Path) -> None:
+    longest = State("x" * 30, tmp_path)
+    assert len(longest.namespace("rebuilt-server-0001")) <= 64  # what systemd-nspawn takes
