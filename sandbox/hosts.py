@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from sandbox.cgroups import group_for, remove_group
 from sandbox.commands import Result, attempt, run, start_for_good
 from sandbox.images import overlay_marks
+from sandbox.memory import keep_in_memory
 from sandbox.network import NETWORK_FILE, RESOLV_CONF, cable_commands, eth0_commands, network_file, port_of
 from sandbox.state import Process, children
 
@@ -172,6 +173,8 @@ class NspawnHosts:
         (folder / "root").mkdir()
         if plan.disk_mb:
             run("mount", "-t", "tmpfs", "-o", f"size={plan.disk_mb}m,mode=755", "tmpfs", str(disk))
+        else:
+            keep_in_memory(disk)
         for part in ("up", "wk"):
             (disk / part).mkdir()
         lower = self.images().lower(plan.image)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox.environment import settings_of
+from sandbox.memory import keep_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -32,7 +33,9 @@ class Product:
         """`settings` replace or add to those of the world."""
         self.world = world
         self.folder = Path(world.info["state_dir"]) / name
-        self.folder.mkdir(exist_ok=True)
+        if not self.folder.exists():
+            self.folder.mkdir()
+            keep_in_memory(self.folder)
         self.folder.chmod(0o755)  # the embedded server runs as a user of its own
         (self.folder / "tmp").mkdir(exist_ok=True)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PENGUINMAILS_", "PREFECT_"))}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sandbox.commands import attempt
 from sandbox.hosts import NspawnHosts
 from sandbox.images import ensure_images
+from sandbox.memory import let_go
 from sandbox.network import CONTROL_NAME, SWITCH_NAME, Network
 from sandbox.state import Process, State, parent, process
 
@@ -53,6 +54,7 @@ def take_down(state: State, say: Callable[[str], None]) -> None:
     _empty_control_room(network)
     for name in (CONTROL_NAME, SWITCH_NAME):
         network.remove_namespace(name)
+    let_go(state.folder)
     shutil.rmtree(state.folder, ignore_errors=True)
     say(f"world {state.world} is down")
 

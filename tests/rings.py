@@ -1,6 +1,6 @@
 """Run the linters and the test rings in lanes side by side and print a count for each; the exit code is the worst's.
 
-A world mostly waits for its hosts, so there are more lanes than cores have reason to ask for.
+A world mostly waits for its hosts, so there are more lanes than cores have reason to ask for (docs/decisions/0605).
 """
 
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "var" / "reports"
 NO_TESTS = 5  # pytest's own code
 LINT = "lint"  # no ring: it counts as one test
-LANES = 3
+LANES = 4
 # Acceptance stories that share a world and the tenants in it, by the name of that world; each other file has its own.
 TOGETHER = {
     "troubles": ("test_4", "test_5", "test_6", "test_8", "test_9"),
@@ -115,12 +115,14 @@ def run(piece: Piece, surroundings: dict[str, str]) -> Ran:
         [*before(piece, surroundings), *piece.words],
         cwd=ROOT, env=surroundings | world, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    print(f"\n=== {piece.ring}{'' if piece.name == piece.ring else f' ({piece.name})'}\n{done.stdout}", flush=True)
+    seconds = time.monotonic() - began
+    name = "" if piece.name == piece.ring else f" ({piece.name})"
+    print(f"\n=== {piece.ring}{name}, {seconds:.0f} s\n{done.stdout}", flush=True)
     passed, failed, skipped = (int(not done.returncode), 0, 0) if piece.ring == LINT else counts(piece.report)
     code = done.returncode if done.returncode != NO_TESTS else 1
     if failed == 0 and code:
         failed = 1  # it never came to its tests
-    return Ran(piece.ring, code, passed, failed, skipped, time.monotonic() - began)
+    return Ran(piece.ring, code, passed, failed, skipped, seconds)
 
 
 def before(piece: Piece, surroundings: dict[str, str]) -> list[str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import memory
 from sandbox.identity import room_owner
+from sandbox.product import Product
 from sandbox.state import State, children
 from sandbox.world import NotUp, World
 from tests.support.leftovers import leftovers
@@ -46,8 +48,10 @@ def started_and_killed_when(there: Path) -> None:
     assert raising.returncode == -signal.SIGKILL
 
 
-def test_a_world_taken_down_leaves_nothing(nothing_there: None) -> None:
+def test_a_world_taken_down_leaves_nothing(nothing_there: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PLENTY_BYTES", 0)
     world = World.up(NAME, say=quiet)
+    assert Product(world).folder.is_mount()
     world.create_host("extra", ["198.51.100.201"], hostname="extra.acme.example", root_password="s")
     kinds = {left.split()[0] for left in leftovers(NAME)}
     resolver = set() if room_owner() else {"resolver"}  # a room has one for all

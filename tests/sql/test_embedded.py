@@ -13,8 +13,7 @@ import psycopg
 import pytest
 
 from sql.embedded import NotStarted, embedded_dsn, let_go
-from tests.support.postgres import fast_place
-from tests.support.scratch import scratch
+from tests.support.scratch import fast_place, scratch
 
 ROOT = Path(__file__).parents[2]
 USER = """

@@ -23,12 +23,11 @@ from psycopg_pool import AsyncConnectionPool
 from sql import migrate
 from sql.embedded import embedded_dsn, let_go
 from sql.session import open_pool
-from tests.support.scratch import scratch
+from tests.support.scratch import fast_place, scratch
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=64MB"
 TEMPLATE = "penguin_template"
-ROOM_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,6 @@ class Server:
     def execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
             conn.execute(statement)
-
-
-def fast_place() -> str | None:
-    """Memory, where there is enough of it: a database is hundreds of files, and a clone writes them all."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES:
-        return str(memory)
-    return None
 
 
 @contextmanager

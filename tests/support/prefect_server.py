@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.support.prefect_tables import furnish
-from tests.support.scratch import scratch
+from tests.support.scratch import fast_place, scratch
 
 DATABASE = "prefect-test.db"  # the harness's own name for it
 
@@ -47,6 +47,6 @@ def prefect_api() -> Iterator[str]:
 
 def furnished_folder() -> str:
     """Where Prefect's harness will have its database, with the tables there before it begins."""
-    made = scratch("harness")
+    made = scratch("harness", fast_place())
     furnish(made / DATABASE)
     return str(made)
