@@ -1,17 +1,18 @@
 """Whether the settings carry an order to its end."""
 
-from flows.settings import Settings
+from flows.settings import PREFIX, Settings
 from flows.vps_terms import missing_for_an_order
 
 
 def missing_settings(settings: Settings) -> list[str]:
-    """Names of the settings without which an order would end half way."""
+    """The settings without which an order would end half way, by their names in the environment."""
     needed: dict[str, object] = {
         "ssh.worker_networks": settings.ssh.worker_networks,
         "mail.proof_receivers": settings.mail.proof_receivers,
         **certificate_settings(settings),
     }
-    return missing_for_an_order(settings) + [name for name, value in needed.items() if not value]
+    missing = missing_for_an_order(settings) + [name for name, value in needed.items() if not value]
+    return [PREFIX + name.upper().replace(".", "__") for name in missing]
 
 
 def certificate_settings(settings: Settings) -> dict[str, object]:

@@ -14,7 +14,7 @@ from flows.acting import requested_by
 from flows.outcomes import Refused, Waiting
 from flows.redact import redactor
 from flows.resources import Resources, direct_dsn
-from providers.errors import ProviderError, Rejected, Unavailable, Unconfirmed
+from providers.errors import ProviderError, Unavailable, Unconfirmed
 from sql import provisioning, provisioning_steps
 from sql.provisioning import Run
 from sql.session import Contended, as_orchestrator, run_lock
@@ -22,6 +22,7 @@ from sql.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
+COMMAND = "python -m flows"
 PROVIDER_LOOKS_MINUTES = (1, 2, 5, 10)  # pauses between looks at a provider that does not answer
 
 
@@ -85,18 +86,26 @@ async def park(r: Resources, run: Run, step_key: str, outcome: Waiting | Refused
         async with as_orchestrator(r.pool) as conn:
             await provisioning.finish_run(conn, run.id, run.flow_run_id, status="rejected", message=outcome.sentence)
         return states.rejected(outcome.sentence)
+    detail = with_end(run, outcome)
     async with as_orchestrator(r.pool) as conn:
         steps = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run.id)}
         now = datetime.now(UTC)
         # From the step's first start: waiting again does not move the deadline.
         began = steps[step_key].started_at or now
         await provisioning.wait_run(
-            conn, run.id, run.flow_run_id, reason=outcome.reason, detail=outcome.detail,
+            conn, run.id, run.flow_run_id, reason=outcome.reason, detail=detail,
             resume_at=now + outcome.look_again_in * r.settings.waits.pace if outcome.look_again_in else None,
             deadline_at=began + _patience(r, outcome.reason) if outcome.look_again_in else None,
         )  # fmt: skip
-    log.info("run=%s waiting_for=%s detail=%s", run.id, outcome.reason, outcome.detail)
-    return states.waiting_for(outcome.reason, outcome.detail)
+    log.info("run=%s waiting_for=%s detail=%s", run.id, outcome.reason, detail)
+    return states.waiting_for(outcome.reason, detail)
+
+
+def with_end(run: Run, wait: Waiting) -> str:
+    """What is told of a wait: one that nothing but a person ends closes with the line that ends it."""
+    if wait.reason != "operator" or wait.look_again_in or COMMAND in wait.detail:
+        return wait.detail
+    return f"{wait.detail}; mend it, then: {COMMAND} retry {run.id}"
 
 
 def _patience(r: Resources, reason: str) -> timedelta:
@@ -125,8 +134,6 @@ def waiting_after(run: Run, step_key: str, error: Exception) -> Waiting | None:
         return Waiting("provider", f"{step_key}: {error}", pause)
     if isinstance(error, Contended):
         return Waiting("provider", f"{step_key}: the database was busy: {error}", pause)
-    if isinstance(error, Rejected):
-        return Waiting("operator", f"{step_key}: {error}; mend the cause, then: python -m flows retry {run.id}")
     if isinstance(error, ProviderError):
         return Waiting("operator", f"{step_key}: {error}")
     return None

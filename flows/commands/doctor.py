@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,13 +13,22 @@ from flows.policy.verdict import Truth, Verdict, overall
 from flows.ready_to_order import missing_settings
 from flows.resources import Resources, core_dsn, direct_dsn, listen_dsn, migration_dsn, resources, settings
 from providers.acme import Acme, new_account_key
-from providers.errors import ProviderError
+from providers.errors import ProviderError, Unauthorized
 from providers.resolver import Outcome
 from sql import capabilities, migrate, vps_instances
 from sql.migration_files import TARGETS
 from sql.session import as_orchestrator
 
 WARN_DAYS = 30
+
+
+class Check(NamedTuple):
+    """One look, what cures it where nothing answers, and the settings without which there is nothing to look at."""
+
+    subject: str
+    look: Callable[[Resources], Awaitable[Verdict]]
+    cure: str
+    needs: tuple[str, ...] = ()
 
 
 def doctor(
@@ -62,21 +71,23 @@ def spelt_out(verdict: Verdict) -> dict[str, Any]:
     return verdict._asdict() | {"evidence": [one._asdict() for one in verdict.evidence]}
 
 
-async def guarded(check: Callable[[Resources], Awaitable[Verdict]], r: Resources) -> Verdict:
-    """A check that could not look is UNKNOWN, with the reason."""
+async def guarded(check: Check, r: Resources) -> Verdict:
+    """A check that could not look fails, with a cure of its own; without the settings it needs it does not look."""
+    if unset := [name for name in check.needs if name in missing_settings(r.settings)]:
+        return Verdict(check.subject, Truth.UNKNOWN, "unset", found=("not looked at",), fix=f"set {', '.join(unset)}")
     try:
-        return await check(r)
+        return await check.look(r)
+    except Unauthorized as error:
+        return Verdict(check.subject, Truth.FAIL, "refused", found=(str(error),), fix=LISTED_KEY)
     except ProviderError as error:
-        return Verdict(
-            check.__name__.removeprefix("check_"), Truth.FAIL, "error", found=(str(error),), fix=error.detail
-        )
+        return Verdict(check.subject, Truth.FAIL, "error", found=(str(error),), fix=check.cure)
 
 
 def check_settings() -> Verdict:
     """Everything an order needs is set."""
     missing = missing_settings(settings())
     if missing:
-        fix = "set " + ", ".join("PENGUINMAILS_" + name.upper().replace(".", "__") for name in missing)
+        fix = f"set {', '.join(missing)}"
         return Verdict("settings", Truth.FAIL, "missing", found=(f"{len(missing)} missing",), fix=fix)
     return Verdict("settings", Truth.PASS, found=("complete",))
 
@@ -147,7 +158,7 @@ async def check_provider(r: Resources) -> Verdict:
     orphans = sorted(server.token for server in ours if server.token not in known)
     found = (f"key accepted from {source}, {len(servers)} servers, {len(ours)} of them ours",)
     if orphans:
-        fix = "paid and in no table: adopt or terminate them, python -m flows orders --help"
+        fix = "each is billed and no order knows it, so none can be adopted: end it in the provider's panel"
         return Verdict(
             "provider", Truth.FAIL, "orphans", found=(*found, f"without a row: {', '.join(orphans)}"), fix=fix
         )
@@ -216,15 +227,22 @@ async def check_authority(r: Resources) -> Verdict:
     return Verdict("certificates", Truth.PASS, found=(f"{group.acme_directory} answers",))
 
 
+PROVIDER_ANSWERS = "see that PENGUINMAILS_HOSTWINDS__BASE_URL answers from here, then look again"
+LISTED_KEY = "set a valid PENGUINMAILS_HOSTWINDS__API_KEY, and list this worker's IPv4 address beside it in the panel"
 CHECKS = (
-    check_databases,
-    check_schema,
-    check_resolver,
-    check_provider,
-    check_smtp_filters,
-    check_key_expiry,
-    check_authority,
-)
+    Check("databases", check_databases, "python -m flows migrate doctor"),
+    Check("schema", check_schema, "python -m flows migrate status"),
+    Check("resolver", check_resolver, "run a recursive resolver of your own and set PENGUINMAILS_DNS__RESOLVER"),
+    Check("provider", check_provider, PROVIDER_ANSWERS, needs=("PENGUINMAILS_HOSTWINDS__API_KEY",)),
+    Check("smtp filters", check_smtp_filters, PROVIDER_ANSWERS, needs=("PENGUINMAILS_HOSTWINDS__API_KEY",)),
+    Check("key expiry", check_key_expiry, "set PENGUINMAILS_HOSTWINDS__API_KEY_EXPIRES_ON"),
+    Check(
+        "certificates", check_authority,
+        "see that PENGUINMAILS_MAIL_HOST__ACME_DIRECTORY is the authority's address and answers from here;"
+        " a private authority is trusted by PENGUINMAILS_MAIL_HOST__ACME_CA_FILE",
+        needs=("PENGUINMAILS_MAIL_HOST__ACME_DIRECTORY",),
+    ),
+)  # fmt: skip
 
 
 def database() -> None:

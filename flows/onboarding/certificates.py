@@ -18,14 +18,7 @@ async def ensure_certificate(r: Resources, run: Run) -> Outcome:
     hosts = {host.name: host.ip for host in (await estate_of(r, run)).hosts}
     issued = await ensure_issued(r, instance, hosts, actor=actor(run))
     if isinstance(issued, Waiting):
-        return for_run(issued, run)
+        return issued
     changed = await converge(r, instance, mail_host.certificate_alone(next(iter(hosts)), issued))
     await note_shown(r, instance, issued)
     return Done({"names": list(hosts), "changed": list(changed)})
-
-
-def for_run(waiting: Waiting, run: Run) -> Waiting:
-    """A wait that only a person can end names the command that goes on."""
-    if waiting.look_again_in is not None:
-        return waiting
-    return Waiting(waiting.reason, f"{waiting.detail}; mend the cause, then: python -m flows retry {run.id}")

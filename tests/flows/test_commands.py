@@ -258,14 +258,17 @@ def verdicts(said: Result) -> dict[str, dict[str, Any]]:
 
 def test_the_doctor_names_what_fails_and_what_cures_it(product: Product) -> None:
     product.configure(
-        HOSTWINDS__TEMPLATE="", DNS__RESOLVER="127.0.0.1", DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1"
-    )
+        HOSTWINDS__TEMPLATE="", DNS__RESOLVER="127.0.0.1", DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1",
+        MAIL_HOST__CERTIFICATE_ISSUER="acme",
+    )  # fmt: skip
     said = flows("doctor", "--json")
     found = verdicts(said)
     assert said.exit_code == Exit.FAILED
     assert found["settings"]["truth"] == "fail"
     assert "PENGUINMAILS_HOSTWINDS__TEMPLATE" in found["settings"]["fix"]
     assert found["resolver"]["truth"] == "fail"
+    unset = found["certificates"]
+    assert (unset["truth"], unset["fix"]) == ("unknown", "set PENGUINMAILS_MAIL_HOST__ACME_DIRECTORY")
     assert (found["schema"]["truth"], found["provider"]["truth"], found["prefect"]["truth"]) == ("pass",) * 3
     assert product.hostwinds.admin.charges() == []
 
@@ -273,7 +276,10 @@ def test_the_doctor_names_what_fails_and_what_cures_it(product: Product) -> None
 def test_the_doctor_names_the_ipv4_trap_of_a_refused_key(product: Product) -> None:
     product.configure(HOSTWINDS__API_KEY="CANARY-wrong", DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1")
     said = flows("doctor", "--json")
-    assert "IPv4" in verdicts(said)["provider"]["fix"]
+    found = verdicts(said)
+    for refused in (found["provider"], found["smtp filters"]):
+        assert "list this worker's IPv4 address" in refused["fix"]
+        assert refused["fix"] not in str(refused["found"])
     assert "CANARY" not in said.output
 
 
@@ -295,6 +301,7 @@ def test_the_doctor_finds_a_server_that_is_paid_and_in_no_table(product: Product
     found = verdicts(flows("doctor", "--json"))["provider"]
     assert found["truth"] == "fail"
     assert token in str(found["found"])
+    assert "end it in the provider's panel" in found["fix"]
 
 
 def test_a_dsn_of_ones_own_is_not_printed(product: Product) -> None:

@@ -6,10 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import State
 
+from flows.hosts import settle
 from flows.outcomes import Refused, Waiting
 from flows.resources import resources
 from flows.runs import open_run, park, settle_failure, succeed
 from providers.errors import NotFound, ProviderError, Rejected, Unauthorized, Unavailable, Unconfirmed
+from providers.ssh import Output
 from sql import provisioning, provisioning_steps, tenants
 from sql.provisioning import Run
 from sql.session import Contended, as_orchestrator
@@ -59,6 +61,7 @@ async def test_each_error_ends_in_its_row_and_its_state(product: Product, error:
         state = await settle_failure(r, run, STEP, error)
     row = product.run_of(customer)
     sentence = str(row["wait_detail"] or row["last_error_message"])
+    assert sentence in str(state.message)
     assert STEP in sentence
     assert str(error) in sentence
     if end is PASSING:
@@ -68,10 +71,55 @@ async def test_each_error_ends_in_its_row_and_its_state(product: Product, error:
     elif end is PERSON:
         assert (state.name, state.type) == ("Waiting for operator", "FAILED")
         assert (row["status"], row["wait_reason"], row["resume_at"]) == ("waiting", "operator", None)
+        assert f"python -m flows retry {run.id}" in str(state.message)
     else:
         assert (state.name, state.type) == ("Failed", "FAILED")
         assert (row["status"], row["wait_reason"]) == ("failed", None)
         assert f"python -m flows retry {run.id}" in str(state.message)
+
+
+@pytest.mark.parametrize(
+    ("wait", "added"),
+    [
+        (Waiting("operator", "the server is in ERROR"), "; mend it, then: python -m flows retry {run}"),
+        (Waiting("operator", "decide: python -m flows orders decide pm-x not_created"), ""),
+        (Waiting("operator", "buy it in the panel; it is seen by itself", timedelta(minutes=10)), ""),
+        (Waiting("dns", "an A record", timedelta(minutes=5)), ""),
+    ],
+    ids=["nothing else ends it", "a command of its own", "looked at again", "the tenant's"],
+)
+async def test_a_wait_that_only_a_person_ends_names_the_line_that_ends_it(
+    product: Product, wait: Waiting, added: str
+) -> None:
+    customer = product.sign_up()
+    run = await begun(product, customer)
+    async with resources() as r:
+        state = await park(r, run, STEP, wait)
+    told = wait.detail + added.format(run=run.id)
+    assert (product.run_of(customer)["wait_detail"], state.message) == (told, told)
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "reason", "sentence"),
+    [
+        (75, "refused\tapt-lock\theld by process 7 (apt-get)\n", "provider", "apt-lock: held by process 7 (apt-get)"),
+        (65, "refused\tdisk-full\t/var: 0 MB free\n", "operator", "disk-full: /var: 0 MB free"),
+        (65, "done\tpackages\nrefused\tcheck-mail\tline 3\n", "operator", "check-mail: line 3"),
+    ],
+    ids=["apt's lock", "a full disk", "a check"],
+)
+async def test_what_a_host_refuses_is_waited_for_where_it_passes_and_else_a_persons(
+    product: Product, status: int, printed: str, reason: str, sentence: str
+) -> None:
+    customer = product.sign_up()
+    run = await begun(product, customer)
+    with pytest.raises(ProviderError) as refusal:
+        settle("apply", Output(status, printed, ""), looked=False)
+    async with resources() as r:
+        await settle_failure(r, run, STEP, refusal.value)
+    row = product.run_of(customer)
+    assert (row["status"], row["wait_reason"]) == ("waiting", reason)
+    assert row["wait_detail"].startswith(f"{STEP}: host apply: {sentence}")
 
 
 async def test_a_provider_that_names_a_pause_is_given_it(product: Product) -> None:
