@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from flows.redact import redactor
-from flows.settings import Database, Settings
+from flows.settings import DSNS, Database, Settings
 from flows.vps_terms import VpsTerms, terms_of
 from providers.blocklists import Blocklists
 from providers.hostwinds import Hostwinds
@@ -28,7 +28,7 @@ from providers.ssh import Ssh
 from providers.vps import VpsProvider
 from sql.embedded import embedded_dsn
 from sql.migration_files import Target
-from sql.session import Pool, open_pool
+from sql.session import Pool, open_pool, password_in
 
 EMBEDDED_KEY_ID = "embedded-1"
 KEY_BYTES = 32
@@ -71,11 +71,9 @@ def known_secrets(found: Settings) -> list[str]:
 
 def dsn_passwords(database: Database) -> list[str]:
     """Passwords inside connection strings: a driver's error may quote one."""
-    names = ("core_dsn", "analytics_dsn", "core_listen_dsn", "analytics_listen_dsn", "core_migration_dsn",
-             "analytics_migration_dsn")  # fmt: skip
-    dsns: list[SecretStr | None] = [getattr(database, name) for name in names]
-    urls = [urlsplit(dsn.get_secret_value()) for dsn in dsns if dsn]
-    return [form for url in urls if url.password for form in (url.password, unquote(url.password))]
+    dsns: list[SecretStr | None] = [getattr(database, name) for name in DSNS]
+    found = [password_in(dsn.get_secret_value()) for dsn in dsns if dsn]
+    return [form for password in found if password for form in (password, quote(password, safe=""), quote(password))]
 
 
 async def core_dsn() -> str:

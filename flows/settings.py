@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -16,9 +16,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from sql.session import is_dsn
+
 PREFIX = "PENGUINMAILS_"
 VENDOR_URL = "https://clients.hostwinds.com/cloud/api.php"
 DOCUMENTATION_NETWORKS = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))  # RFC 5737
+
+
+DSNS = (
+    "core_dsn", "analytics_dsn", "core_listen_dsn", "analytics_listen_dsn", "core_migration_dsn",
+    "analytics_migration_dsn",
+)  # fmt: skip
+"""Settings that are connection strings, and may hold a password."""
 
 
 def data_home() -> Path:
@@ -31,7 +40,7 @@ def data_home() -> Path:
 class Group(BaseModel):
     """One frozen group of settings; a name it does not know is a mistake worth stopping for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class Database(Group):
@@ -53,6 +62,17 @@ class Database(Group):
     """Data folder of the embedded server."""
     pool_max: int = 4
     """Connections per process and database."""
+
+    @field_validator(*DSNS)
+    @classmethod
+    def can_be_read(cls, dsn: SecretStr | None, field: ValidationInfo) -> SecretStr | None:
+        """The driver would refuse it in words that hold the password: it is named here, without its value."""
+        if dsn and not is_dsn(dsn.get_secret_value()):
+            raise ValueError(
+                f"{PREFIX}DATABASE__{str(field.field_name).upper()} is no connection string"
+                " (its value is not shown): postgresql://USER:PASSWORD@HOST/DATABASE, or key=value"
+            )
+        return dsn
 
 
 class Sealing(Group):
@@ -317,6 +337,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", secrets_nested_delimiter="__",
         secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"), secrets_dir_missing="error",
+        hide_input_in_errors=True,
     )  # fmt: skip
 
     database: Database = Database()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 Pool = AsyncConnectionPool
@@ -27,6 +28,9 @@ CHANGE_LOCK_WAIT_SECONDS = 180  # a change at the provider may take its whole ti
 CONFLICTS = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
 """Serialization failure, deadlock, lock not available, server going away or starting, too many connections."""
 
+ABSENT = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+ROLE_MISSING = 'role "penguin_'  # a transaction takes its role by set_config: the value of a parameter, to the server
+
 RUN_LOCK_KEY: Final = "hashtextextended('penguin-run:' || %(run_id)s::text, 0)"
 HELD_LOCKS: Final = """
     SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
@@ -38,6 +42,13 @@ HELD_LOCKS: Final = """
 
 class Contended(Exception):
     """Another transaction or a lost connection stood in the way: run the whole transaction again."""
+
+
+class NoSchema(Exception):
+    """The database was never migrated, or not far enough."""
+
+    def __init__(self) -> None:
+        super().__init__("the schema is not there or behind: python -m flows migrate up")
 
 
 class AlreadyExists(Exception):
@@ -55,6 +66,12 @@ def our_errors() -> Generator[None]:
         yield
     except psycopg.errors.UniqueViolation as error:
         raise AlreadyExists(error.diag.constraint_name or "") from error
+    except ABSENT as error:
+        raise NoSchema from error
+    except psycopg.errors.InvalidParameterValue as error:
+        if ROLE_MISSING in str(error):
+            raise NoSchema from error
+        raise
     except (PoolTimeout, PoolClosed, TooManyRequests) as error:
         raise Contended(f"no database connection: {error}") from error
     except psycopg.OperationalError as error:
@@ -175,6 +192,20 @@ async def lock_is_free(conn: AsyncConnection[Any], run_id: UUID) -> bool:
     cursor = await conn.execute(f"SELECT {RUN_LOCK_KEY} NOT IN ({HELD_LOCKS})", {"run_id": run_id})
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+def is_dsn(dsn: str) -> bool:
+    """Whether the driver can read a connection string, URL or key=value; its own complaint would quote the password."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return False
+    return True
+
+
+def password_in(dsn: str) -> str:
+    """The password a connection string holds, as the server is told it; empty when there is none."""
+    return str(conninfo_to_dict(dsn).get("password") or "") if is_dsn(dsn) else ""
 
 
 def _first_line(error: BaseException) -> str:

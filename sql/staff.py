@@ -10,13 +10,12 @@ from typing import Final, Literal
 from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.errors import InvalidParameterValue, UndefinedObject, UndefinedTable
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from sql import databases
 from sql.ids import tenant_pk
-from sql.session import Contended, as_orchestrator, open_pool
+from sql.session import Contended, NoSchema, as_orchestrator, open_pool
 
 EVERYTHING: Final = "*"
 STAFF_VERBS: Final = ("staff.change", "staff.*", EVERYTHING)
@@ -136,7 +135,7 @@ async def standing_of(dsn: str, platform: UUID, email: str, verb: str) -> Standi
     try:
         async with pool, as_orchestrator(pool) as conn:
             return await _standing(conn, platform, email, verb)
-    except (UndefinedTable, UndefinedObject, InvalidParameterValue):  # no table, or no role to look with
+    except NoSchema:  # no table, or no role to look with
         return "no schema"
 
 

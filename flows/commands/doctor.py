@@ -247,6 +247,10 @@ CHECKS = (
 
 def database() -> None:
     """Print how to reach the embedded database (psql "$(python -m flows database)"); a DSN of your own you know."""
+    out.print(run(_database()), markup=False)
+
+
+async def _database() -> str:
     if settings().database.core_dsn is not None:
         stop(Exit.USAGE, "PENGUINMAILS_DATABASE__CORE_DSN is set, and may hold a password: it is not printed")
-    out.print(run(core_dsn()), markup=False)
+    return await core_dsn()

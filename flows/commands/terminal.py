@@ -16,7 +16,7 @@ from rich.table import Table
 
 from flows.redact import guard_handlers, redactor
 from providers.errors import ProviderError
-from sql.session import Contended
+from sql.session import Contended, NoSchema
 
 T = TypeVar("T")
 
@@ -48,6 +48,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except ProviderError as error:
         stop(Exit.UNAVAILABLE, str(error))
     except Contended as error:
+        stop(Exit.UNAVAILABLE, f"database: {error}")
+    except NoSchema as error:
         stop(Exit.UNAVAILABLE, f"database: {error}")
     except ValueError as error:
         stop(Exit.USAGE, str(error))

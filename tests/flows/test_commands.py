@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import click
 import psycopg
@@ -132,6 +132,39 @@ def test_a_database_that_is_away_is_7(product: Product) -> None:
 def test_a_setting_that_cannot_be_read_is_2_and_named(product: Product) -> None:
     product.configure(HOSTWINDS__BURST="many")
     one_sentence(flows("status"), Exit.USAGE, "hostwinds.burst")
+
+
+@pytest.mark.parametrize("words", [("migrate", "status"), ("migrate", "up"), ("serve",), ("status",), ("database",)],
+                         ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("dsn", ["postgres//u:CANARY-dsn@127.0.0.1/x", "host=127.0.0.1 password=CANARY-dsn dbnam=x"])
+def test_a_mistyped_connection_string_is_not_shown(product: Product, dsn: str, words: tuple[str, ...]) -> None:
+    product.configure(DATABASE__CORE_DSN=dsn)
+    said = flows(*words)
+    one_sentence(said, Exit.USAGE, "PENGUINMAILS_DATABASE__CORE_DSN is no connection string")
+    assert "CANARY" not in said.output + str(said.exception)
+
+
+UNMIGRATED = (
+    ("status",), ("status", "acme"), ("onboard", "acme"), ("retry", str(UUID(int=1)), "-y"),
+    ("cancel", str(UUID(int=1))),
+    ("orders", "list"), ("jobs", "list"), ("jobs", "inspect", str(UUID(int=1))), ("jobs", "retry", str(UUID(int=1))),
+    ("dns", "records", "a.example"), ("dns", "plan", "a.example"), ("dns", "keys", "a.example"),
+    ("certificates", "list"), ("alerts", "list"), ("notices", "list"), ("blocklists", "list"), ("backups",),
+    ("staff", "list"), ("payments", "list", "acme"), ("subscriptions", "list"), ("people", "list", "acme"),
+    ("templates", "list", "acme"), ("campaigns", "list", "acme"), ("suppressions", "list", "acme"),
+    ("proof", "acme"), ("secret", "list"),
+)  # fmt: skip
+
+
+def test_a_database_that_nobody_migrated_is_one_sentence_for_every_command(
+    product: Product, empty_database: str
+) -> None:
+    product.configure(DATABASE__CORE_DSN=empty_database, DATABASE__ANALYTICS_DSN=empty_database)
+    for words in UNMIGRATED:
+        said = flows(*words)
+        assert said.exception is None or isinstance(said.exception, SystemExit), (words, said.exception)
+        assert said.exit_code in {Exit.UNAVAILABLE, Exit.USAGE, Exit.REJECTED}, (words, said.output)
+    one_sentence(flows("status"), Exit.UNAVAILABLE, "python -m flows migrate up")
 
 
 def test_status_of_nothing_says_so(product: Product) -> None:

@@ -103,6 +103,15 @@ def test_every_secret_of_the_settings_is_known_to_the_logs_last_net(configured) 
     assert {"CANARY-api", "CANARY-sealing", "CANARY-mail", "CANARY-dsn"} <= set(known)
 
 
+def test_a_password_is_known_in_every_form_of_a_connection_string(configured) -> None:
+    configured(
+        DATABASE__CORE_DSN="postgresql://flows:CANARY%2Furl@db.example/core",
+        DATABASE__ANALYTICS_DSN="host=db.example password='CANARY words' dbname=analytics",
+    )
+    known = resources.known_secrets(resources.settings())
+    assert {"CANARY/url", "CANARY%2Furl", "CANARY words"} <= set(known)
+
+
 async def test_one_flow_opens_its_resources_once_and_closes_them(product) -> None:
     async with resources.resources() as outer:
         async with resources.resources() as inner:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flows.settings import VENDOR_URL, Settings
+from flows.settings import DSNS, VENDOR_URL, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,3 +107,14 @@ def test_a_folder_of_secrets_that_is_not_there_stops_the_start(tmp_path: Path) -
     refused = read_with_files(tmp_path / "nowhere")
     assert refused.returncode != 0
     assert "nowhere" in refused.stderr
+
+
+@pytest.mark.parametrize("name", DSNS)
+@pytest.mark.parametrize("dsn", ["postgres//u:CANARY-dsn@127.0.0.1/x", "host=127.0.0.1 password=CANARY-dsn dbnam=x"])
+def test_a_connection_string_that_cannot_be_read_is_named_without_its_value(environment, name: str, dsn: str) -> None:
+    environment.setenv(f"PENGUINMAILS_DATABASE__{name.upper()}", dsn)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    (first,) = refused.value.errors()
+    assert f"PENGUINMAILS_DATABASE__{name.upper()} is no connection string" in first["msg"]
+    assert "CANARY" not in first["msg"] + str(refused.value)

@@ -145,9 +145,9 @@ async def test_a_server_that_is_not_there_is_contended_and_leaves_no_task() -> N
 
 
 async def test_a_mistake_in_a_statement_stays_loud(pool: AsyncConnectionPool) -> None:
-    with pytest.raises(psycopg.errors.UndefinedTable):
+    with pytest.raises(psycopg.errors.UndefinedColumn):
         async with as_orchestrator(pool) as conn:
-            await conn.execute("SELECT * FROM nowhere")
+            await conn.execute("SELECT no_such_column")
 
 
 async def test_a_query_outside_a_transaction_of_ours_is_refused(database: str) -> None:
