@@ -9,6 +9,7 @@ from flows.commands.dns_records import app
 from flows.commands.terminal import Exit, out, run, say_json, show_table
 from flows.domains import observing
 from flows.domains.surveying import survey
+from flows.policy.dkim import key_name
 from flows.policy.names import host_name
 from flows.policy.plain_text import plain
 from flows.policy.records import Need, entries, line
@@ -39,6 +40,8 @@ def check(
 
 async def _check(domain: str, selectors: tuple[str, ...], *, watch: bool, as_json: bool) -> None:
     name = host_name(domain)
+    for selector in selectors:
+        key_name(selector, name)  # what is none is said before anything is asked
     async with resources() as r:
         while True:
             verdicts = await verdicts_on(r, name, selectors)

@@ -10,6 +10,7 @@ from flows.commands.dns_check import verdicts_on
 from flows.commands.terminal import Exit, run, say_json, show_table, stop
 from flows.domains.surveying import survey
 from flows.freshness import is_fresh
+from flows.policy.dkim import key_name
 from flows.policy.names import host_name
 from flows.policy.readiness import Held, answer, held
 from flows.policy.verdict import Truth, Verdict
@@ -41,6 +42,8 @@ def addresses(words: list[str]) -> tuple[IPv4Address, ...]:
 
 async def _readiness(domain: str, selectors: tuple[str, ...], ips: tuple[IPv4Address, ...], *, as_json: bool) -> None:
     name = host_name(domain)
+    for one in selectors:
+        key_name(one, name)
     async with resources() as r:
         verdicts = (
             await survey(r.resolver, name, selectors=selectors, ips=ips) if selectors or ips else await known(r, name)

@@ -6,7 +6,7 @@ from flows.policy.dmarc import (
     beginning,
     discovery_names,
     dmarc_texts,
-    lending,
+    governing,
     parse_dmarc,
 )
 from flows.policy.records import dmarc_start, entries
@@ -46,4 +46,5 @@ async def record_above(resolver: Resolver, domain: str) -> DmarcRecord | None:
             records |= {name: parse_dmarc(texts[0])} if len(texts) == 1 else {}
         except DmarcSyntax:
             continue
-    return lending(domain, records)
+    where = governing(domain, records)
+    return records[where] if where else None

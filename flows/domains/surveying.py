@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from flows.policy import survey as judge
-from flows.policy.dmarc import DmarcRecord, DmarcSyntax, discovery_names, dmarc_texts, parse_dmarc
+from flows.policy.dkim import key_name
+from flows.policy.dmarc import DmarcRecord, DmarcSyntax, discovery_names, dmarc_texts, governing, seen_dmarc
 from flows.policy.names import same_form
 from flows.policy.plain_text import plain, shown
 from flows.policy.spf import check_host, spf_texts
@@ -37,7 +38,7 @@ async def survey(
 
 def known_beforehand(domain: str, selectors: Sequence[str]) -> list[tuple[str, str]]:
     """What is asked in any case: together it costs one wait and not seven."""
-    texts = [domain, *(f"{selector}._domainkey.{domain}" for selector in selectors)]
+    texts = [domain, *(key_name(selector, domain) for selector in selectors)]
     texts += [f"{label}.{domain}" for label in ("_dmarc", "_mta-sts", "_smtp._tls")]
     return [(domain, "MX"), *((name, "TXT") for name in texts)]
 
@@ -50,13 +51,20 @@ async def of_exchanges(inquiry: Inquiry, domain: str) -> list[Verdict]:
     names = [value.split()[-1] for value in answer.values if not value.endswith(" .")]
     addresses: dict[str, tuple[str, ...] | None] = {}
     aliases: list[str] = []
-    for name in names[:MOST_EXCHANGES]:
-        host = await inquiry.ask(name, "A")
+    for name in names[:MOST_EXCHANGES] if answer.values else [domain]:
+        host = await address_answer(inquiry, name)
         addresses[name] = host.values if host.outcome.settled else None
         aliases += [name] if host.cname else []
     mx = told(judge.judge_mx(answer.values, addresses, aliases), answer)
-    ips = list(dict.fromkeys(ip for found in addresses.values() for ip in found or ()))
+    known = dict.fromkeys(ip for found in addresses.values() for ip in found or ())
+    ips = [ip for ip in known if ":" not in ip]  # of_address reads IPv4 alone
     return [mx, *[judge.judge_exchange(await of_address(inquiry, ip)) for ip in ips[:MOST_REVERSE]]]
+
+
+async def address_answer(inquiry: Inquiry, name: str) -> Answer:
+    """The addresses of a host: IPv4, and only where it has none IPv6."""
+    host = await inquiry.ask(name, "A")
+    return host if host.values or not host.outcome.settled else await inquiry.ask(name, "AAAA")
 
 
 async def of_address(inquiry: Inquiry, ip: str) -> Verdict:
@@ -86,19 +94,19 @@ async def of_spf(inquiry: Inquiry, domain: str, ips: Sequence[IPv4Address]) -> l
 
 async def of_selector(inquiry: Inquiry, domain: str, selector: str) -> Verdict:
     """One DKIM key."""
-    name = f"{selector}._domainkey.{domain}"
+    name = key_name(selector, domain)
     answer = await inquiry.ask(name, "TXT")
     unknown = judge.known(f"dkim:{selector}", answer.outcome, name)
     return told(unknown or judge.judge_selector(selector, answer.values), answer)
 
 
 async def of_dmarc(inquiry: Inquiry, domain: str) -> Verdict:
-    """The record at the domain, else the nearest above it."""
+    """The record at the domain itself; without one, the record that the whole walk upwards finds in force."""
     records: dict[str, DmarcRecord] = {}
     faults: list[str] = []
-    answer: Answer | None = None
+    answers: dict[str, Answer] = {}
     for name in discovery_names(domain):
-        answer = await inquiry.ask(f"_dmarc.{name}", "TXT")
+        answer = answers[name] = await inquiry.ask(f"_dmarc.{name}", "TXT")
         if unknown := judge.known("dmarc", answer.outcome, f"_dmarc.{name}"):
             return told(unknown, answer)
         texts = dmarc_texts(answer.values)
@@ -106,13 +114,13 @@ async def of_dmarc(inquiry: Inquiry, domain: str) -> Verdict:
             faults.append(f"_dmarc.{name} has {len(texts)} records, so receivers see none: keep one")
         elif texts:
             try:
-                records[name] = parse_dmarc(texts[0])
+                records[name] = seen_dmarc(texts[0])
             except DmarcSyntax as error:
                 faults.append(f"_dmarc.{name}: {error}")
-        if name in records:
+        if domain in records:
             break
-    verdict = judge.judge_dmarc_of(domain, records, faults)
-    return told(verdict, answer) if answer else verdict
+    where = governing(domain, records) or domain
+    return told(judge.judge_dmarc_of(domain, records, faults), answers[where])
 
 
 async def of_text(inquiry: Inquiry, subject: str, name: str, version: str) -> Verdict:

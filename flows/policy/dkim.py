@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from flows.policy.names import is_record_name, shortened
 from flows.policy.verdict import Truth, Verdict
 
 TAG_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -51,6 +52,14 @@ class KeyRecord(NamedTuple):
     def fingerprint(self) -> str:
         """The key in a form short enough for a sentence."""
         return f"k={self.algorithm} sha256:{hashlib.sha256(self.key).hexdigest()[:12]}"
+
+
+def key_name(selector: str, domain: str) -> str:
+    """Where the key of a selector stands; ValueError with one sentence for what is no selector."""
+    name = f"{selector}._domainkey.{domain}"
+    if selector.endswith(".") or not is_record_name(name):
+        raise ValueError(f"{shortened(selector)} is no DKIM selector of {domain}: labels of 1 to 63 letters and digits")
+    return name
 
 
 def parse_key_record(text: str) -> KeyRecord:

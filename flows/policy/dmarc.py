@@ -1,6 +1,7 @@
 """DMARC records (RFC 9989, and what RFC 7489 left behind): reading, strictness, merging, discovery, alignment."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -58,6 +59,11 @@ def dmarc_texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(value for value in values if VERSION.match(value))
 
 
+def unseen(text: str) -> str | None:
+    """Why receivers that keep to the grammar see no record, which must begin with its version; None when they do."""
+    return "the record begins with a space: receivers see none" if text[:1] in {" ", "\t"} else None
+
+
 def parse_dmarc(text: str) -> DmarcRecord:
     """The record; DmarcSyntax when receivers must act as if it were not there."""
     if not VERSION.match(text):
@@ -82,6 +88,13 @@ def parse_dmarc(text: str) -> DmarcRecord:
         {"y": True, "n": False}.get(tags.get("psd", "").lower()),
         tags,
     )
+
+
+def seen_dmarc(text: str) -> DmarcRecord:
+    """The record as receivers read it that keep to the grammar."""
+    if why := unseen(text):
+        raise DmarcSyntax(why)
+    return parse_dmarc(text)
 
 
 def tags_of(text: str) -> dict[str, str]:
@@ -124,9 +137,9 @@ def stricter(one: DmarcPolicy, other: DmarcPolicy) -> DmarcPolicy:
 
 
 def merged(existing: str, wanted: str) -> str:
-    """The owner's record with our report address added and never a tag weakened; the same text when nothing lacks."""
+    """The owner's record with our report address, never a tag weakened, no space before it; else the same text."""
     have, want = parse_dmarc(existing), parse_dmarc(wanted)
-    text = existing
+    text = existing.lstrip(" \t")
     if want.policy.rank > have.policy.rank or policy_of(have.tags.get("p")) is None:
         text = with_tag(text, "p", stricter(have.policy, want.policy))
     for tag, ours, theirs in (("sp", want.subdomains, have.subdomains), ("np", want.nonexistent, have.nonexistent)):
@@ -177,7 +190,7 @@ def judge_dmarc(subject: str, expected: str, values: Sequence[str]) -> Verdict:
         )
         return Verdict(subject, Truth.FAIL, reason, expected, texts or tuple(values), fix)
     try:
-        found = parse_dmarc(texts[0])
+        found = seen_dmarc(texts[0])
     except DmarcSyntax as error:
         return Verdict(subject, Truth.FAIL, "dmarc_syntax", expected, texts, f"the record cannot be read: {error}")
     if found.effective.rank < want.effective.rank:
@@ -189,6 +202,7 @@ def judge_dmarc(subject: str, expected: str, values: Sequence[str]) -> Verdict:
 def remarks(found: DmarcRecord, want: DmarcRecord) -> list[str]:
     """What is not wrong but should be known."""
     said = [f"{tag}= is ignored by receivers of today" for tag in OBSOLETE if tag in found.tags]
+    said += doubled(found.text)
     said += [f"reports do not reach {uri}" for uri in want.reports_to if not reports_reach(found, uri)]
     if any("!" in uri for uri in found.reports_to):
         said.append("a size limit on a report address is ignored by receivers of today")
@@ -197,6 +211,14 @@ def remarks(found: DmarcRecord, want: DmarcRecord) -> list[str]:
     if found.testing:
         said.append("t=y: one step weaker to receivers of today, the full policy to older ones")
     return said
+
+
+def doubled(text: str) -> list[str]:
+    """A remark on each tag that stands twice."""
+    names = Counter(
+        name.strip().lower() for name, equals, _ in (part.partition("=") for part in text.split(";")) if equals
+    )
+    return [f"{name}= stands twice: receivers differ in which one counts" for name, times in names.items() if times > 1]
 
 
 def discovery_names(domain: str) -> tuple[str, ...]:
@@ -225,22 +247,23 @@ def one_label_below(name: str, domain: str) -> str:
 
 def applied_policy(domain: str, records: Mapping[str, DmarcRecord], *, exists: bool) -> DmarcPolicy | None:
     """What a receiver applies to mail from `domain`; None when nobody published a policy."""
-    own = records.get(same_form(domain))
-    if own is not None:
-        return own.effective
-    above = lending(domain, records)
-    if above is None:
+    where = governing(domain, records)
+    if where is None:
         return None
-    policy = above.subdomains or above.policy
+    record = records[where]
+    if where == same_form(domain):
+        return record.effective
+    policy = record.subdomains or record.policy
     if not exists:
-        policy = above.nonexistent or policy
-    return weaker(policy) if above.testing else policy
+        policy = record.nonexistent or policy
+    return weaker(policy) if record.testing else policy
 
 
-def lending(domain: str, records: Mapping[str, DmarcRecord]) -> DmarcRecord | None:
-    """The record above that holds for a domain without its own: its organisation's, else its public suffix's."""
+def governing(domain: str, records: Mapping[str, DmarcRecord]) -> str | None:
+    """The name whose record holds for a domain: its own, else its organisation's, else its public suffix's."""
     suffixes = (name for name in discovery_names(domain)[1:] if name in records and records[name].public_suffix)
-    return records.get(organisational_domain(domain, records)) or records.get(next(suffixes, ""))
+    names = (same_form(domain), organisational_domain(domain, records), next(suffixes, ""))
+    return next((name for name in names if name in records), None)
 
 
 def beginning(above: DmarcRecord | None) -> str:

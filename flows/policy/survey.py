@@ -4,8 +4,16 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from flows.policy.dkim import MIN_RSA_BITS, VOID_RSA_BITS, DkimSyntax, parse_key_record, rsa_bits
-from flows.policy.dmarc import DmarcPolicy, DmarcRecord, applied_policy
+from flows.policy.dkim import (
+    MIN_RSA_BITS,
+    VOID_RSA_BITS,
+    DkimSyntax,
+    KeyRecord,
+    condition_fault,
+    parse_key_record,
+    rsa_bits,
+)
+from flows.policy.dmarc import DmarcPolicy, DmarcRecord, applied_policy, doubled, governing
 from flows.policy.names import same_form
 from flows.policy.spf import SpfOutcome, SpfResult
 from flows.policy.verdict import Truth, Verdict
@@ -60,13 +68,17 @@ def judge_sender(result: SpfResult) -> Verdict:
 
 def judge_dmarc_of(domain: str, records: Mapping[str, DmarcRecord], faults: Sequence[str]) -> Verdict:
     """The policy that a receiver applies, from the domain's own record or from above (RFC 9989)."""
-    applied = applied_policy(domain, records, exists=True)
-    if applied is None:
+    applied, where = applied_policy(domain, records, exists=True), governing(domain, records)
+    if applied is None or where is None:
         reason, fix = ("dmarc_syntax", faults[0]) if faults else ("missing", "publish v=DMARC1; p=none; rua=mailto:…")
         return Verdict("dmarc", Truth.FAIL, reason, "a DMARC record", tuple(faults), fix)
-    where, record = next((name, record) for name, record in records.items())
+    record = records[where]
     found = (record.text, f"applied: {applied}" + ("" if where == same_form(domain) else f", from {where}"))
-    warnings = () if record.reports_to else ("nobody receives reports: add rua=mailto:…",)
+    warnings = (
+        *faults,
+        *doubled(record.text),
+        *(() if record.reports_to else ("nobody receives reports: add rua=mailto:…",)),
+    )
     if applied is DmarcPolicy.NONE:
         warnings += ("p=none asks receivers to do nothing",)
     return Verdict("dmarc", Truth.PASS, expected="a DMARC record", found=found, warnings=warnings)
@@ -84,24 +96,29 @@ def judge_selector(selector: str, values: Sequence[str]) -> Verdict:
         return Verdict(subject, Truth.FAIL, "not_a_key", expected, tuple(values), f"the record cannot be read: {error}")
     if not key.key:
         return Verdict(subject, Truth.FAIL, "revoked", expected, tuple(values), "p= is empty, which revokes the key")
-    bits = rsa_bits(key.key) if key.algorithm == "rsa" else None
-    if key.algorithm == "rsa" and (bits or 0) < MIN_RSA_BITS:
-        void = ", and receivers ignore it" if (bits or 0) < VOID_RSA_BITS else ""
-        found = (f"{key.fingerprint} {bits or 'no'} bits",)
-        return Verdict(subject, Truth.FAIL, "rsa_short", expected, found, f"make a key of 2048 bits{void}")
-    if key.algorithm == "ed25519" and len(key.key) != ED25519_BYTES:
-        fix = "p= must be the 32 raw key bytes (44 characters)"
-        return Verdict(subject, Truth.FAIL, "ed25519_wrapped", expected, (key.fingerprint,), fix)
-    return Verdict(subject, Truth.PASS, expected=expected, found=(key.fingerprint,))
+    if fault := weakness(key) or condition_fault(key):
+        return Verdict(subject, Truth.FAIL, fault[0], expected, (key.fingerprint,), fault[1])
+    warnings = ("t=y: receivers may treat the signature as a test",) if "y" in key.flags else ()
+    return Verdict(subject, Truth.PASS, expected=expected, found=(key.fingerprint,), warnings=warnings)
+
+
+def weakness(key: KeyRecord) -> tuple[str, str] | None:
+    """Reason and remedy when no receiver can verify with the key, or none should."""
+    if key.algorithm == "ed25519":
+        wrapped = "ed25519_wrapped", "p= must be the 32 raw key bytes (44 characters)"
+        return wrapped if len(key.key) != ED25519_BYTES else None
+    if key.algorithm != "rsa":
+        return "unknown_algorithm", "receivers know rsa and ed25519 alone: make such a key"
+    bits = rsa_bits(key.key) or 0
+    void = ", and receivers ignore it" if bits < VOID_RSA_BITS else ""
+    return ("rsa_short", f"it has {bits or 'no'} bits: make a key of 2048 bits{void}") if bits < MIN_RSA_BITS else None
 
 
 def judge_mx(values: Sequence[str], addresses: Mapping[str, Sequence[str] | None], aliases: Sequence[str]) -> Verdict:
     """Exchanges that are names with an address (RFC 5321 section 5.1); None as addresses: nobody could say."""
     expected, found = "exchanges with an address", tuple(values)
     if not values:
-        return Verdict(
-            "mx", Truth.FAIL, "missing", expected, fix="replies and bounces have nowhere to go: publish an MX"
-        )
+        return judge_implicit_mx(addresses)
     if any(value.split()[-1:] == ["."] for value in values):
         return Verdict("mx", Truth.FAIL, "mx_null", expected, found, "a null MX refuses replies and bounces")
     if aliases:
@@ -112,6 +129,17 @@ def judge_mx(values: Sequence[str], addresses: Mapping[str, Sequence[str] | None
     if silent := [name for name, ips in addresses.items() if ips is None]:
         return Verdict("mx", Truth.UNKNOWN, "authority_unreachable", expected, found, f"{silent[0]} gave no answer")
     return Verdict("mx", Truth.PASS, expected=expected, found=found)
+
+
+def judge_implicit_mx(addresses: Mapping[str, Sequence[str] | None]) -> Verdict:
+    """Without an MX the domain's own address receives, where it has one (RFC 5321 section 5.1)."""
+    expected = "exchanges with an address"
+    if found := tuple(ip for ips in addresses.values() for ip in ips or ()):
+        note = "no MX: mail goes to the domain's own address; publish an MX where that is not meant"
+        return Verdict("mx", Truth.PASS, expected=expected, found=found, warnings=(note,))
+    if silent := [name for name, ips in addresses.items() if ips is None]:
+        return Verdict("mx", Truth.UNKNOWN, "authority_unreachable", expected, fix=f"{silent[0]} gave no answer")
+    return Verdict("mx", Truth.FAIL, "missing", expected, fix="replies and bounces have nowhere to go: publish an MX")
 
 
 def judge_reverse(ip: str, names: Sequence[str], confirmed: bool | None) -> Verdict:

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.__main__ import app
 from flows.commands.dns_check import EXITS, document, row, verdicts_on
 from flows.policy.verdict import Truth, Verdict, overall
 from flows.resources import resources
@@ -22,6 +24,9 @@ STRANGER = """
     other.example. 300 TXT "v=spf1 include:_spf.other.example ~all"
     _spf.other.example. 300 TXT "v=spf1 ip4:198.51.100.9 -all"
     _dmarc.other.example. 300 TXT "v=DMARC1; p=none; rua=mailto:d@other.example"
+    six.example. 300 MX 10 mx.six.example.
+    mx.six.example. 300 AAAA 2001:db8::25
+    _dmarc.dept.other.example. 300 TXT "v=DMARC1; p=reject"
     s1._domainkey.other.example. 300 TXT "v=DKIM1; k=ed25519; p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 """
 
@@ -105,3 +110,22 @@ async def test_any_domain_can_be_surveyed(installed: Product) -> None:
     }  # fmt: skip
     told: Any = document(seen["spf"])
     assert told["evidence"][0]["answer"] == "v=spf1 include:_spf.other.example ~all"
+
+
+async def test_the_walk_for_a_policy_goes_on_to_the_organisation(installed: Product) -> None:
+    seen = await looked("x.dept.other.example")
+    assert seen["dmarc"].found[1] == "applied: none, from other.example"
+    assert seen["dmarc"].evidence[0].answer == "v=DMARC1; p=none; rua=mailto:d@other.example"
+
+
+async def test_an_exchange_may_have_an_address_of_the_new_kind_alone(installed: Product) -> None:
+    seen = await looked("six.example")
+    assert (seen["mx"].truth, [key for key in seen if key.startswith("mx-")]) == (Truth.PASS, [])
+
+
+@pytest.mark.parametrize("command", ["dns check", "readiness"])
+@pytest.mark.parametrize("selector", ["a..b", "x" * 64])
+def test_what_is_no_selector_is_a_usage_error_before_anything_is_asked(command: str, selector: str) -> None:
+    said = CliRunner().invoke(app, [*command.split(), "foo.example", "--selector", selector])
+    assert said.exit_code == 2
+    assert "is no DKIM selector of foo.example" in said.output

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.policy.dkim import DkimRecord, DkimSyntax, judge_key, parse_key_record, rsa_bits, tag_list
+from flows.policy.dkim import DkimRecord, DkimSyntax, judge_key, key_name, parse_key_record, rsa_bits, tag_list
 from flows.policy.verdict import Truth
 
 
@@ -156,3 +156,13 @@ def test_tags_written_are_tags_read(tags):
 def test_a_key_record_without_tags_is_none():
     with pytest.raises(DkimSyntax):
         parse_key_record("")
+
+
+def test_a_selector_has_a_place_of_its_own():
+    assert key_name("s1.mail_a", "acme.example") == "s1.mail_a._domainkey.acme.example"
+
+
+@pytest.mark.parametrize("selector", ["a..b", "", "a.", ".a", "x" * 64, "a b", ".".join(["x" * 60] * 4)])
+def test_what_is_no_selector_is_one_sentence(selector):
+    with pytest.raises(ValueError, match="is no DKIM selector of acme"):
+        key_name(selector, "acme.example")

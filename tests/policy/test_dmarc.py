@@ -88,6 +88,8 @@ def test_report_addresses_keep_what_can_be_used():
         (("p=none",), Truth.FAIL, "missing"),
         ((OURS, "v=DMARC1; p=reject"), Truth.FAIL, "dmarc_multiple"),
         (("v=DMARC1; p=banana",), Truth.FAIL, "dmarc_syntax"),
+        ((f" {OURS}",), Truth.FAIL, "dmarc_syntax"),
+        ((f"\t{OURS}",), Truth.FAIL, "dmarc_syntax"),
     ],
 )
 def test_the_record_is_judged_by_what_it_asks_for(values, truth, reason):
@@ -115,6 +117,7 @@ def test_a_weaker_policy_than_the_step_asks_for_fails(found, truth):
     [
         ("v=DMARC1; p=none", "reports do not reach"),
         (f"{OURS}; pct=50", "pct="),
+        (f"{OURS}; P=reject", "p= stands twice"),
         (f"{OURS}; ri=3600", "ri="),
         (f"{OURS}; aspf=s", "aspf=s"),
         ("v=DMARC1; p=none; t=y; rua=mailto:r-abc@dmarc.penguin.example", "t=y"),
@@ -131,6 +134,7 @@ def test_what_is_odd_but_right_is_a_warning(found, part):
     ("existing", "after"),
     [
         (OURS, OURS),
+        (f" {OURS}", OURS),
         ("v=DMARC1; p=reject; adkim=s", "v=DMARC1; p=reject; adkim=s; rua=mailto:r-abc@dmarc.penguin.example"),
         (
             "v=DMARC1;p=none;rua=mailto:x@y.example;fo=1;",

@@ -25,6 +25,13 @@ def change(before: str | None, after: str | None, name: str = "_dmarc.acme.examp
         ("v=spf1 mx -all", "v=spf1 mx ~all"),
         ("v=spf1 mx ~all", "v=spf1 mx"),
         ("v=spf1 mx -all", None),
+        ("v=spf1 redirect=_spf.big.example", "v=spf1 include:t.example ~all"),
+        ("v=spf1 redirect=_spf.big.example", "v=spf1 redirect=_spf.small.example"),
+        ("v=spf1 redirect=_spf.big.example", "v=spf1 redirect=_spf.big.example ~all"),
+        ("v=spf1 a", "v=spf1 a +all"),
+        ("v=spf1 a", "v=spf1 a redirect=x.example"),
+        (" v=DMARC1; p=reject", "v=DMARC1; p=none"),
+        ("v=DMARC1; p=none", " v=DMARC1; p=none"),
     ],
 )
 def test_what_would_be_weaker_is_refused_with_its_name(before, after) -> None:
@@ -42,6 +49,11 @@ def test_what_would_be_weaker_is_refused_with_its_name(before, after) -> None:
         ("v=DMARC1; p=perhaps", "v=DMARC1; p=none"),
         ("v=spf1 mx -all", "v=spf1 mx ip4:198.51.100.7 -all"),
         ("v=spf1 mx ?all", "v=spf1 mx ~all"),
+        ("v=spf1 a", "v=spf1 a ip4:198.51.100.7"),
+        ("v=spf1 a", "v=spf1 a ~all"),
+        ("v=spf1 redirect=x.example", "v=spf1 ip4:198.51.100.7 redirect=x.example"),
+        ("v=spf1 redirect=x.example -all", "v=spf1 -all"),
+        (" v=DMARC1; p=none", "v=DMARC1; p=none"),
         ("anything", "else"),
     ],
 )
@@ -55,9 +67,19 @@ def test_a_second_spf_record_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replaced", "looked_at", "refused"), [(2, 2, False), (3, 10, False), (4, 10, True), (3, 9, True)]
+    ("replaced", "looked_at", "refused"),
+    [(1, 2, False), (2, 2, True), (2, 3, True), (3, 10, False), (4, 10, True), (3, 9, True)],
 )
 def test_more_than_a_third_of_what_stands_is_not_replaced_unasked(replaced, looked_at, refused) -> None:
     changes = [change("192.0.2.1", "192.0.2.2", f"n{n}.acme.example", "A") for n in range(replaced)]
     changes += [change(None, "192.0.2.9", f"new{n}.acme.example", "A") for n in range(20)]
     assert (refusal(changes, looked_at) is not None) is refused
+
+
+def test_what_only_gains_our_words_replaces_nothing() -> None:
+    merged = [
+        change("v=spf1 mx -all", "v=spf1 mx ip4:198.51.100.7 -all", "acme.example"),
+        change("v=DMARC1; p=none", "v=DMARC1; p=none; rua=mailto:r@x.example"),
+    ]
+    assert refusal(merged, 2) is None
+    assert refusal([*merged, change("old key", "new key", "k.acme.example")], 3) is None

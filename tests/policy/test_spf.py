@@ -357,3 +357,22 @@ async def test_a_name_no_question_can_carry_has_no_record(domain):
     look, asked = world()
     assert (await check_host(IP, domain, look)).outcome is SpfOutcome.NONE
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    "spec", ["%%{c}.example", "%%{d0}.example", "%%%%{t}.example", "%{d}.%%{r}.example", "a.%%%{d}"]
+)
+def test_a_literal_percent_sign_begins_no_macro(spec):
+    assert parse_spf(f"v=spf1 exists:{spec} -all").directives[0].domain == spec
+
+
+@pytest.mark.parametrize("spec", ["%%%{c}.example", "%%%{d0}.example", "a.%%{d}", "%{c}.example"])
+def test_a_macro_behind_a_literal_percent_sign_is_one(spec):
+    with pytest.raises(SpfSyntax):
+        parse_spf(f"v=spf1 exists:{spec} -all")
+
+
+async def test_a_sender_without_a_reverse_name_is_a_void_look_up():
+    result = await outcome_of("v=spf1 ptr ip4:198.51.100.11 -all")
+    assert (result.outcome, result.voids) == (SpfOutcome.PASS, 1)
+    assert (await outcome_of("v=spf1 ptr ptr:a.example ptr:b.example -all")).outcome is SpfOutcome.PERMERROR

@@ -11,12 +11,13 @@ from flows.policy.records.nouns import ExpectedRecord, Holder, Merge
 from flows.policy.records.picture import Entry
 from flows.policy.records.publication import Change
 from flows.policy.records.reading import canonical
-from flows.policy.records.safety import ALWAYS_ALLOWED, MOST_REPLACED, STRICTNESS, weaker_dmarc
+from flows.policy.records.safety import MOST_REPLACED, STRICTNESS, weaker_dmarc
 from flows.policy.spf import SpfSyntax, own_terms, parse_spf, spf_texts, with_terms
 from flows.policy.verdict import Truth
 
 # Nobody can say from these what stands: the servers are at odds, or their signatures do not hold.
 UNSURE: Final = frozenset({"authorities_disagree", "dnssec_broken"})
+NEVER_MANY: Final = 2  # records wrong at once: an address and its SPF record go together
 DAY: Final = timedelta(days=1)
 WEEK: Final = timedelta(days=7)
 
@@ -82,7 +83,7 @@ def too_many(picture: Sequence[Entry]) -> str | None:
     """Why this is no drift: so much of the zone is another at once that somebody replaced it, or moved it away."""
     held = [entry for entry in picture if entry.expected.holder is Holder.TENANT and entry.expected.consent]
     gone = wrong(picture)
-    if len(gone) <= max(ALWAYS_ALLOWED, MOST_REPLACED * len(held)):
+    if len(gone) <= max(NEVER_MANY, MOST_REPLACED * len(held)):
         return None
     return f"{len(gone)} of {len(held)} records are wrong at once, more than 30 %: the zone was replaced, or moved away"
 

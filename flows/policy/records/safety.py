@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from flows.policy.dmarc import DmarcRecord, DmarcSyntax, dmarc_texts, inherited, parse_dmarc
+from flows.policy.dmarc import DmarcRecord, DmarcSyntax, dmarc_texts, inherited, parse_dmarc, seen_dmarc
 from flows.policy.records.publication import Change
-from flows.policy.spf import SpfSyntax, own_terms, parse_spf, spf_texts
+from flows.policy.spf import SpfRecord, SpfSyntax, own_terms, parse_spf, spf_texts
 
 MOST_REPLACED: Final = 0.30  # of the record sets that the plan has looked at
-ALWAYS_ALLOWED: Final = 2  # sets: of a small plan one is much
+ALWAYS_ALLOWED: Final = 1  # set: less than one cannot be replaced, and of a fresh zone one is a third
 STRICTNESS: Final = {"+": 0, "?": 1, "~": 2, "-": 3}
+UNKNOWN_END: Final = -1
 
 
 def refusal(changes: Sequence[Change], looked_at: int) -> str | None:
@@ -17,11 +18,17 @@ def refusal(changes: Sequence[Change], looked_at: int) -> str | None:
     for change in changes:
         if why := weakens(change):
             return f"{change.name} {change.rtype}: {why}"
-    replaced = [change for change in changes if set(change.before) - set(change.values)]
+    replaced = [change for change in changes if lost(change)]
     if len(replaced) > max(ALWAYS_ALLOWED, MOST_REPLACED * looked_at):
         names = ", ".join(change.name for change in replaced[:3])
         return f"{len(replaced)} of {looked_at} record sets would be replaced ({names} …), more than 30 %"
     return None
+
+
+def lost(change: Change) -> set[str]:
+    """Values that would be gone; SPF and DMARC texts are merged with and not replaced, else `weakens` has refused."""
+    gone = set(change.before) - set(change.values)
+    return gone if change.rtype != "TXT" else gone - {*spf_texts(gone), *dmarc_texts(gone)}
 
 
 def weakens(change: Change) -> str | None:
@@ -44,7 +51,7 @@ def weaker_dmarc(before: Sequence[str], after: Sequence[str]) -> str | None:
     if len(left) != 1:
         return "the DMARC record would be gone or doubled"
     try:
-        want = parse_dmarc(left[0])
+        want = seen_dmarc(left[0])
     except DmarcSyntax as error:
         return f"the DMARC record would be void: {error}"
     if want.effective.rank < have.effective.rank or below(want, have) or laxer(want, have):
@@ -77,8 +84,23 @@ def weaker_spf(before: Sequence[str], after: Sequence[str]) -> str | None:
         have, want = parse_spf(texts[0]), parse_spf(left[0])
     except SpfSyntax:
         return None
-    if lost := set(own_terms(texts[0])) - set(own_terms(left[0])):
-        return f"the SPF record would lose {min(lost)}"
-    if have.final and (want.final is None or STRICTNESS[want.final.qualifier] < STRICTNESS[have.final.qualifier]):
-        return f"the SPF record would end laxer than in {have.final.qualifier}all"
+    missing = set(own_terms(texts[0])) - set(own_terms(left[0]))
+    if led_to(have) is not None and led_to(want) != led_to(have):
+        missing.add(f"redirect={led_to(have)}")
+    if missing:
+        return f"the SPF record would lose {min(missing)}"
+    if ending(want) < ending(have):
+        return f"the SPF record would end laxer than in {have.final.qualifier if have.final else '?'}all"
     return None
+
+
+def led_to(record: SpfRecord) -> str | None:
+    """The domain whose record takes over at the end; `all` switches a redirect off (RFC 7208 section 6.1)."""
+    return record.redirect if record.final is None else None
+
+
+def ending(record: SpfRecord) -> int:
+    """How hard the record ends, in `?all` where nothing is said (section 4.7); what a redirect says nobody knows."""
+    if record.final is not None:
+        return STRICTNESS[record.final.qualifier]
+    return STRICTNESS["?"] if record.redirect is None else UNKNOWN_END

@@ -234,6 +234,7 @@ async def mx(walk: Walk, term: Directive, name: str) -> bool:
 async def ptr(walk: Walk, term: Directive, name: str) -> bool:  # noqa: ARG001  one signature for all mechanisms
     """A confirmed reverse name lies under the target (section 5.5)."""
     try:
+        await walk.ask_for_term(walk.message.ip.reverse_pointer, "PTR")
         names = await confirmed_names(walk)
     except Inconclusive:
         return False

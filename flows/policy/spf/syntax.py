@@ -13,10 +13,11 @@ DIRECTIVE: Final = re.compile(r"([-+?~]?)(all|include|a|mx|ptr|ip4|ip6|exists)([
 MODIFIER: Final = re.compile(r"([a-z][a-z0-9._-]*)=(.*)", re.IGNORECASE | re.ASCII)
 MACRO: Final = r"%(?:[%_-]|\{[slodiphcrtv][0-9]*r?[-.+,/_=]*\})"
 MACRO_STRING: Final = re.compile(rf"(?:{MACRO}|[!-$&-~])*", re.IGNORECASE | re.ASCII)
-ENDS_IN_MACRO: Final = re.compile(rf"{MACRO}\Z", re.IGNORECASE | re.ASCII)
+ENDS_IN_MACRO: Final = re.compile(rf"(?:{MACRO}|[!-$&-~])*{MACRO}", re.IGNORECASE | re.ASCII)
+MACRO_BEGINS: Final = r"(?<!%)(?:%%)*%\{"  # of %%{ the two signs are one literal percent sign
 TOP_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE | re.ASCII)
-EXPLANATION_LETTER: Final = re.compile(r"%\{[crt]", re.IGNORECASE)
-NO_PARTS: Final = re.compile(r"%\{[a-z]0+[^0-9]", re.IGNORECASE)
+EXPLANATION_LETTER: Final = re.compile(rf"{MACRO_BEGINS}[crt]", re.IGNORECASE)
+NO_PARTS: Final = re.compile(rf"{MACRO_BEGINS}[a-z]0+[^0-9]", re.IGNORECASE)
 CIDR_4: Final = re.compile(r"(.*?)(?:/(0|[1-9][0-9]?))?", re.ASCII)
 CIDR_6: Final = re.compile(r"(.*?)(?:/(0|[1-9][0-9]{0,2}))?", re.ASCII)
 DUAL_CIDR: Final = re.compile(r"(.*?)(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?", re.ASCII)
@@ -159,7 +160,7 @@ def ends_in_domain(text: str) -> bool:
     """Whether the text ends in a macro or in a dot and a top label, which is not digits alone."""
     _, dot, label = text.removesuffix(".").rpartition(".")
     is_top_label = bool(dot) and TOP_LABEL.fullmatch(label) is not None and not label.isdigit()
-    return is_top_label or ENDS_IN_MACRO.search(text) is not None
+    return is_top_label or ENDS_IN_MACRO.fullmatch(text) is not None
 
 
 def is_macro_string(text: str) -> bool:
