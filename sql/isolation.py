@@ -77,6 +77,14 @@ KEYS_WITHOUT_INDEX: Final = """
               OR i.indkey[0] <> (SELECT attnum FROM pg_attribute
                                   WHERE attrelid = k.conrelid AND attname = 'tenant_id')))
 """
+WIDENING: Final = """
+    SELECT DISTINCT p.polrelid::regclass::text, p.polname::text, d.refobjid::regclass::text
+      FROM pg_policy p
+      JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass
+     WHERE d.refobjid <> p.polrelid AND (polroles = '{0}' OR 'penguin_app'::regrole = ANY(polroles))
+       AND (has_table_privilege('penguin_app', d.refobjid, 'INSERT')
+            OR has_any_column_privilege('penguin_app', d.refobjid, 'UPDATE'))
+"""
 APP_RIGHTS: Final = """
     SELECT table_name::text, privilege_type::text FROM information_schema.role_table_grants
      WHERE grantee IN ('penguin_app', 'PUBLIC') AND table_schema = 'public' AND table_name = ANY(%s)
@@ -117,7 +125,7 @@ async def breaches(conn: AsyncConnection, *, only: frozenset[str] | None = None)
     With `only` the trial is that of a few tables; what the catalog alone tells is asked of all.
     """
     async with conn.transaction(force_rollback=True):
-        found = await _closed_tables(conn)
+        found = [*await _closed_tables(conn), *await _widening_policies(conn)]
         tables = await _tables(conn)
         found += [
             f"{table.name}: it has no tenant_id and is not declared to belong to nobody"
@@ -142,6 +150,7 @@ async def breaches_of(dsn: str) -> tuple[str, ...]:
         owned = [table for table in await _tables(conn) if table.tenant_type]
         return (
             *await _closed_tables(conn),
+            *await _widening_policies(conn),
             *[found for table in owned for found in await _shape(conn, table)],
             *await _keys(conn),
         )
@@ -155,6 +164,12 @@ async def _tables(conn: AsyncConnection) -> list[Table]:
 async def _closed_tables(conn: AsyncConnection) -> list[str]:
     rows = await (await conn.execute(APP_RIGHTS, [sorted(CLOSED_TO_APP)])).fetchall()
     return [f"{row[0]}: penguin_app may {row[1]}" for row in rows]
+
+
+async def _widening_policies(conn: AsyncConnection) -> list[str]:
+    """Policies that believe a table which the application writes: a row of its own would open another's."""
+    rows = await (await conn.execute(WIDENING)).fetchall()
+    return [f"{row[0]}: policy {row[1]} believes {row[2]}, which penguin_app may write" for row in rows]
 
 
 async def _open_the_grants(conn: AsyncConnection, tables: Sequence[Table]) -> None:

@@ -207,16 +207,17 @@ async def _act(conn: AsyncConnection, event: PaymentEvent, payment: Payment, bef
             """
             UPDATE subscriptions SET status = 'active', past_due_since = NULL, release_planned_for = NULL,
                    updated_at = now()
-             WHERE id = %(id)s AND status <> 'cancelled' AND NOT EXISTS (
-                   SELECT FROM payments WHERE subscription_id = %(id)s AND status = 'disputed')
+             WHERE id = %(id)s AND status <> 'cancelled' AND (expires_at IS NULL OR expires_at > %(at)s)
+               AND NOT EXISTS (SELECT FROM payments WHERE subscription_id = %(id)s AND status = 'disputed')
             """,
-            {"id": event.subscription_id},
+            {"id": event.subscription_id, "at": event.at},
         )
     elif event.status in {"refunded", "disputed"}:
         given_back = event.status == "refunded" and payment.period_start is not None
         await conn.execute(
             """
-            UPDATE subscriptions SET status = 'past_due', past_due_since = coalesce(past_due_since, %(at)s),
+            UPDATE subscriptions SET status = CASE status WHEN 'suspended' THEN status ELSE 'past_due' END,
+                   past_due_since = coalesce(past_due_since, %(at)s),
                    expires_at = expires_at - %(length)s::interval, updated_at = now()
              WHERE id = %(id)s AND status IN ('trialing', 'active', 'past_due', 'suspended')
             """,
@@ -235,7 +236,7 @@ def _length(payment: Payment) -> str:
 
 
 async def _extend(conn: AsyncConnection, event: PaymentEvent, payment: Payment, before: _Subscription) -> None:
-    """One cycle on top of what is paid; from the day of payment when the subscription had lapsed. In UTC months.
+    """One cycle on top of what is paid; from the day of payment when that would be over already. In UTC months.
 
     A subscription without an end keeps none: what the tenant has is never shortened by paying.
     """
@@ -243,9 +244,12 @@ async def _extend(conn: AsyncConnection, event: PaymentEvent, payment: Payment, 
     start = before.expires_at if runs_on and before.expires_at is not None else event.at
     await conn.execute(
         """
-        UPDATE payments SET paid_at = coalesce(paid_at, %(at)s), period_start = %(start)s::timestamptz,
-               period_end = ((%(start)s::timestamptz AT TIME ZONE 'UTC') + %(cycle)s::interval) AT TIME ZONE 'UTC'
-         WHERE id = %(payment)s
+        WITH after_start AS (
+            SELECT start, ((start AT TIME ZONE 'UTC') + %(cycle)s::interval) AT TIME ZONE 'UTC' AS ending, place
+              FROM unnest(ARRAY[%(start)s, %(at)s]::timestamptz[]) WITH ORDINALITY AS starts (start, place)),
+        period AS (SELECT start, ending FROM after_start WHERE ending > %(at)s ORDER BY place LIMIT 1)
+        UPDATE payments SET paid_at = coalesce(paid_at, %(at)s), period_start = period.start, period_end = period.ending
+          FROM period WHERE id = %(payment)s
         """,
         {"at": event.at, "start": start, "cycle": CYCLES[before.billing_cycle], "payment": payment.id},
     )

@@ -1,8 +1,9 @@
 """subscriptions and payments: what is paid, what follows from it, and a payment told by hand."""
 
-from datetime import UTC
+import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, cast, get_args
+from typing import Annotated, Final, cast, get_args
 
 import typer
 
@@ -17,6 +18,11 @@ from sql.session import as_orchestrator
 
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Where subscriptions stand, and what follows from it.")
 payments_app = typer.Typer(no_args_is_help=True, help="What was paid, and a word of the payment provider by hand.")
+
+LONGEST_ID: Final = 255
+TOO_MUCH: Final = Decimal(10) ** 8  # what the column holds
+CURRENCY: Final = re.compile("[A-Z]{3}")
+CLOCKS_DIFFER: Final = timedelta(days=1)
 
 
 @subscriptions_app.command("list")
@@ -92,7 +98,11 @@ def record(
     """Take in one event of a payment: it counts once, in whatever order events come. The host is told at once."""
     if status not in get_args(PaymentStatus):
         stop(Exit.USAGE, f"--status is one of {', '.join(get_args(PaymentStatus))}")
-    run(_record(tenant, payment, money(amount), currency, cast("PaymentStatus", status), at, subscription))
+    if not 0 < len(payment) <= LONGEST_ID:
+        stop(Exit.USAGE, f"a payment's id has 1 to {LONGEST_ID} characters, this one {len(payment)}")
+    if not CURRENCY.fullmatch(currency.upper()):
+        stop(Exit.USAGE, f"{currency!r} is no currency: three letters by ISO 4217, e.g. USD")
+    run(_record(tenant, payment, money(amount), currency.upper(), cast("PaymentStatus", status), at, subscription))
 
 
 def money(words: str) -> Decimal:
@@ -101,17 +111,30 @@ def money(words: str) -> Decimal:
         amount = Decimal(words)
     except InvalidOperation:
         stop(Exit.USAGE, f"{words!r} is no amount")
-    if not amount.is_finite() or amount < 0 or amount != round(amount, 2):
+    if not amount.is_finite() or not 0 <= amount < TOO_MUCH or amount != round(amount, 2):
         stop(Exit.USAGE, f"{words} is no amount: write e.g. 49.00")
     return amount
+
+
+def event_time(words: str | None) -> datetime:
+    """When it happened, in UTC; ends the command for what is no time, or one that cannot have come yet."""
+    from flows.following import moment  # noqa: PLC0415  Prefect is slow to import
+
+    try:
+        at = moment(words).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        stop(Exit.USAGE, f"--at {words}: {error}")
+    if at > datetime.now(UTC) + CLOCKS_DIFFER:
+        stop(Exit.USAGE, f"--at {words} has not come yet: every true word after it would count as old")
+    return at
 
 
 async def _record(
     word: str, payment: str, amount: Decimal, currency: str, status: PaymentStatus, at: str | None, chosen: int | None
 ) -> None:
-    from flows.following import hosts_settled, moment  # noqa: PLC0415  Prefect is slow to import
+    from flows.following import hosts_settled  # noqa: PLC0415  Prefect is slow to import
 
-    happened = moment(at).astimezone(UTC)
+    happened = event_time(at)
     async with resources() as r:
         tenant = await known_tenant(r, word)
         try:

@@ -69,7 +69,7 @@ async def send(r: Resources, estate: Estate, path: Path, proof: Proof) -> None:
     """Submit the canary as the domain's postmaster; its Message-ID is the same on every try."""
     sender = postmaster(path.domain)
     password = await vault.fetch_sure(r, tenant_id=path.domain.tenant_id, path=password_path(sender))
-    host = estate.names[estate.addresses[0].id]
+    host = estate.hostname
     submission = Submission(host, user=sender, password=password, ca_file=r.settings.mail.ca_file)
     message = canary(sender, path.receiver.address, proof)
     await submission.send(message, sender=sender, recipients=[path.receiver.address])

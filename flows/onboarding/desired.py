@@ -28,7 +28,7 @@ async def desired_host(r: Resources, run: Run) -> MailHost:
         paid = await submission.may_send(conn, run.tenant_id)
     upstream = r.settings.mail_host.dns_upstream
     host = MailHost(
-        hostname=estate.names[estate.addresses[0].id],
+        hostname=estate.hostname,
         addresses=tuple(
             SendingAddress(ip=address.ip_address, helo=estate.names[address.id], transport=transport_name(place))
             for place, address in enumerate(estate.addresses)

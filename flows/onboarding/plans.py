@@ -31,6 +31,13 @@ class Estate:
     sends_from: Mapping[int, Address]  # by domains.id
 
     @property
+    def hostname(self) -> str:
+        """The host's own name, which is that of its main address. Raises LookupError where there is none yet."""
+        if not self.addresses:
+            raise LookupError("the host has no sending address in the tables yet")
+        return self.names[self.addresses[0].id]
+
+    @property
     def hosts(self) -> tuple[HostAddress, ...]:
         """Every address under its name, the main one first."""
         return tuple(HostAddress(self.names[address.id], address.ip_address) for address in self.addresses)

@@ -131,6 +131,17 @@ def test_payments_by_hand_count_once_and_say_what_they_refuse(product: Product) 
     assert flows("payments", "record", customer, "pi_2", "--amount", "4.999").exit_code == 2
     assert flows("payments", "record", customer, "pi_2", "--amount", "NaN").exit_code == 2
     assert flows("payments", "record", customer, "pi_2", "--amount", "49", "--status", "stolen").exit_code == 2
+    for rubbish in (
+        ["pi_2", "--amount", "1e20"],
+        ["p" * 400, "--amount", "49"],
+        ["pi_2", "--amount", "49", "--currency", "DOLLARS"],
+        ["pi_2", "--amount", "49", "--at", "0001-01-01T00:00:00+14:00"],
+        ["pi_2", "--amount", "49", "--at", "9999-12-31T00:00:00+00:00"],
+        ["pi_2", "--amount", "49", "--at", "yesterday"],
+    ):
+        refused = flows("payments", "record", customer, *rubbish)
+        assert (refused.exit_code, refused.exception.__class__, len(refused.stderr.splitlines())) == (2, SystemExit, 1)
+    assert flows("payments", "record", customer, "pi_1", "--amount", "49", "--currency", "usd").exit_code == 0
     assert "49.00\tUSD\tsucceeded" in flows("payments", "list", customer).stdout
     assert flows("subscriptions", "list", customer).stdout.count("active") == 1
 

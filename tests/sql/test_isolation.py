@@ -56,6 +56,10 @@ MUTATIONS = {
         "ALTER POLICY tenant_isolation ON domains WITH CHECK (true)",
         "domains: to insert a row for another: it was allowed",
     ),
+    "a policy that believes what a tenant writes": (
+        "GRANT INSERT ON tenant_users TO penguin_app",
+        "users: policy user_membership believes tenant_users, which penguin_app may write",
+    ),
     "a second policy beside the first": (
         "CREATE POLICY generous ON emails TO penguin_app USING (status IS NOT NULL)",
         "emails: 2 policies for penguin_app where one is wanted",

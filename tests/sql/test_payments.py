@@ -99,6 +99,31 @@ async def test_a_dispute_that_is_won_restores_without_a_second_month(pool, tenan
     assert (won.subscription_status, won.expires_at) == ("active", datetime(2026, 12, 30, tzinfo=UTC))
 
 
+async def test_a_dispute_that_is_won_after_the_paid_time_pays_for_nothing_more(pool, tenant) -> None:
+    lost = await told(pool, event(tenant), event(tenant, "disputed", at=END))
+    won = await told(pool, event(tenant, "succeeded", at=END + 90 * DAY))
+    assert (won.changed, won.subscription_status, won.expires_at) == (True, "past_due", lost.expires_at)
+
+
+@pytest.mark.parametrize("word", ["refunded", "disputed"])
+async def test_money_that_goes_back_does_not_end_a_suspension(pool, tenant, database: str, word: str) -> None:
+    await told(pool, event(tenant))
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("UPDATE subscriptions SET status = 'suspended', past_due_since = now()")
+    gone = await told(pool, event(tenant, word, at=END))
+    assert (gone.changed, gone.subscription_status) == (True, "suspended")
+
+
+async def test_a_late_payer_pays_for_the_time_that_comes(pool, tenant, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("UPDATE subscriptions SET status = 'past_due', past_due_since = now()")
+        conn.execute("UPDATE plans SET billing_cycle = 'weekly'")
+    paid = await told(pool, event(tenant, at=END + 10 * DAY))
+    assert (paid.subscription_status, paid.expires_at) == ("active", END + 17 * DAY)
+    soon = await told(pool, event(tenant, at=END + 20 * DAY, stripe_payment_id="pi_2"))
+    assert soon.expires_at == END + 24 * DAY
+
+
 async def test_a_dispute_told_again_after_it_was_won_changes_nothing(pool, tenant) -> None:
     dispute = event(tenant, "disputed", at=END)
     recorded = await told(pool, event(tenant), dispute, event(tenant, "succeeded", at=END + DAY), dispute)

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from sql import users
@@ -50,6 +51,24 @@ async def test_a_member_of_another_home_is_read_and_never_written(pool, tenant, 
     await invite(pool, beta, "ada@acme.example")
     async with as_tenant(pool, beta.uuid) as conn:
         assert not await users.set_password(conn, ada, HASH)
+
+
+async def test_a_tenant_makes_nobody_a_member_and_so_reads_no_stranger(pool, tenant, database) -> None:
+    beta = add_tenant(database, "beta")
+    await invite(pool, beta, "owner@beta.example", "owner")
+    await invite(pool, tenant, "ada@acme.example")
+    with psycopg.connect(database) as conn:
+        (stranger,) = conn.execute("SELECT id FROM users WHERE email = 'owner@beta.example'").fetchone()
+    for statement in (
+        "INSERT INTO tenant_users (tenant_id, user_id) VALUES (current_tenant_pk(), %s)",
+        "UPDATE tenant_users SET user_id = %s",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with as_tenant(pool, tenant.uuid) as conn:
+                await conn.execute(statement, [stranger])
+    async with as_tenant(pool, tenant.uuid) as conn:
+        seen = await (await conn.execute("SELECT email FROM users")).fetchall()
+    assert seen == [("ada@acme.example",)]
 
 
 @pytest.mark.parametrize("word", ["hunter2", "$2b$12$abcdef", ""])

@@ -1,0 +1,1 @@
+SELECT grant_table('tenant_users', 'write');
