@@ -12,7 +12,7 @@ PYTEST  = $(BIN)/python -m pytest -q -p no:cacheprovider
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint bench serve mutants leaks lock prerequisites clean $(RINGS:%=ring-%)
+.PHONY: demo test lint bench serve mutants kills leaks lock prerequisites clean $(RINGS:%=ring-%)
 
 demo: $(READY) prerequisites
 	$(BIN)/python -m sandbox demo

@@ -1,7 +1,7 @@
 """listings and blocklists: what the lists say of an address or a domain, and which lists are asked."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +42,8 @@ def as_asked(word: str) -> str:
         return host_name(word)
     if "%" in word:
         raise ValueError(f"{word!r} is an address of one link, which no list can know")
-    return str(address)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)  # a mapped address is the IPv4 one, which the lists know it by
 
 
 async def _listings(word: str, *, as_json: bool) -> None:
