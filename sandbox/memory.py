@@ -9,7 +9,7 @@ from pathlib import Path
 from sandbox.commands import run
 from sandbox.identity import in_user_namespace, ordinary
 
-PLENTY_BYTES = 12 * 1024**3  # four worlds of ten hosts at once write nine
+PLENTY_BYTES = 12 * 1024**3  # several worlds at once take what they write
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")  # a container sees its own control group there; the machine's own has no limit
 

@@ -41,9 +41,8 @@ class WakeUps:
     async def next(self, timeout_seconds: float) -> frozenset[News]:
         """What is new; empty when nothing was told of in time."""
         with our_errors():
-            return frozenset(
-                [_read(notice.payload) async for notice in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
-            )
+            notices = [one.payload async for one in self._conn.notifies(timeout=timeout_seconds, stop_after=1)]
+        return frozenset(map(_read, notices))
 
 
 def _read(payload: str) -> News:

@@ -11,7 +11,9 @@ import pytest
 
 from tests.support.pebble import Wire, wire_between
 from tests.support.world import DONE, PATIENCE_SECONDS, RECEIVER, WAITING, Lab, Tenant
+from tests.support.world_leaks import places, stored
 from tests.support.world_mail import line_to, refusal, written
+from tests.support.world_secrets import leaks
 
 ACME = {"PENGUINMAILS_MAIL_HOST__CERTIFICATE_ISSUER": "acme"}
 CONTROL, CERTIFICATES = "203.0.113.10", "203.0.113.55"
@@ -290,3 +292,12 @@ def test_a_renewal_that_cannot_be_is_told_to_staff_until_it_can(
     assert "renewed" in ran.out, ran.said
     assert quiet.one("SELECT is_resolved FROM system_notifications WHERE id = %s", alert["id"])["is_resolved"]
     assert quiet.instance_of(certified)["hostname"] in quiet.flows("certificates", "list").out
+
+
+@pytest.mark.usefixtures("certified")
+def test_the_platforms_own_keys_lie_open_nowhere(lab: Lab, quiet: Lab) -> None:
+    """The account at the authority; with the stories of this world the key that signs proof bundles too."""
+    kept = {**stored(lab), **stored(quiet)}
+    own = {name: secret for name, secret in kept.items() if name.split(" ", 1)[1].startswith(":")}
+    assert any(":acme/" in name for name in own)
+    assert leaks(own, places(lab, quiet)) == []

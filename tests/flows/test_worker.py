@@ -107,7 +107,7 @@ def calls(database: str, function: str) -> int:
 async def test_an_idle_worker_takes_what_comes_alone_by_name_and_does_not_look(database: str) -> None:
     name = conninfo.conninfo_to_dict(database)["dbname"]
     with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = pl").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = 'all'").format(sql.Identifier(name)))
     seen: asyncio.Queue[UUID] = asyncio.Queue()
 
     async def note(one: Job) -> None:
@@ -141,7 +141,7 @@ async def test_news_of_single_jobs_does_not_put_a_look_off_for_ever(database: st
 async def test_whoever_has_nothing_in_hand_says_nothing_at_the_end(database: str) -> None:
     name = conninfo.conninfo_to_dict(database)["dbname"]
     with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = pl").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("ALTER DATABASE {} SET track_functions = 'all'").format(sql.Identifier(name)))
 
     async def note(_: Job) -> None: ...
 

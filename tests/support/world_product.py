@@ -1,12 +1,15 @@
 """Doors into the product that none of its commands opens; run as a module in the control room, answers in JSON.
 
-`converge TENANT`: one converge of the mail host. `secret TENANT_ID:PATH …`: sealed secrets, opened.
+`converge TENANT`: one converge of the mail host. `secret TENANT_ID:PATH …`: sealed secrets, opened;
+without a tenant one of the platform's own.
 """
 
 import asyncio
 import json
 import sys
 from uuid import UUID
+
+from pydantic import SecretStr
 
 from flows import vault
 from flows.hosts import converge, instance_of
@@ -29,11 +32,11 @@ async def converged(tenant_uuid: str) -> list[str]:
 
 async def opened(*keys: str) -> dict[str, str]:
     """Secrets in the clear, by the keys they were asked for."""
+    found: dict[str, SecretStr] = {}
     async with resources() as r:
-        halves = {key: key.split(":", 1) for key in keys}
-        found = {
-            key: await vault.fetch_sure(r, tenant_id=int(tenant), path=path) for key, (tenant, path) in halves.items()
-        }
+        for key in keys:
+            tenant, _, path = key.partition(":")
+            found[key] = await vault.fetch_sure(r, tenant_id=int(tenant) if tenant else None, path=path)
     return {key: secret.get_secret_value() for key, secret in found.items()}
 
 
