@@ -176,9 +176,7 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
     if found.database.analytics_dsn:
         analytics = await open_pool(await analytics_dsn(), part="flows", max_size=found.database.pool_max)
         stack.push_async_callback(analytics.close)
-    resolver = Resolver(
-        [str(found.dns.resolver)], timeout_seconds=found.dns.timeout_seconds, port=found.dns.resolver_port
-    )
+    resolver = own_resolver(found)
     ssh = Ssh(
         allowed_networks=found.ssh.allowed_networks or None,
         executor=threads,
@@ -196,6 +194,12 @@ async def _open_all(stack: AsyncExitStack) -> Resources:
         blocklists=blocklists(found, resolver),
         sealer=Sealer(keys, active),
     )
+
+
+def own_resolver(found: Settings) -> Resolver:
+    """The recursive resolver of this installation."""
+    group = found.dns
+    return Resolver([str(group.resolver)], timeout_seconds=group.timeout_seconds, port=group.resolver_port)
 
 
 def blocklists(found: Settings, resolver: Resolver) -> Blocklists:

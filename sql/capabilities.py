@@ -49,10 +49,14 @@ class Capabilities:
     @property
     def unsafe(self) -> tuple[str, ...]:
         """Why no tenant's data may be worked on through this login; nothing: it is safe."""
-        missing = [role for role in ROLES[:2] if role not in self.roles]
+        roles = (f"the login may not take the role {role}" for role in ROLES[:2] if role not in self.roles)
+        return (*self.unsafe_before_migration, *roles)
+
+    @property
+    def unsafe_before_migration(self) -> tuple[str, ...]:
+        """The same where the schema is still to come, and the roles with it."""
         return (
             *([f"PostgreSQL {self.server_version // 10000} is too old: 15 or newer is needed"] if self.too_old else []),
-            *(f"the login may not take the role {role}" for role in missing),
             *(["row security does not bind penguin_app"] if self.app_bypasses_row_security else []),
             *([f"{self.open_tables} tenant tables are open"] if self.open_tables else []),
             *([] if self.session_locks else ["session locks do not hold: a transaction pooler stands between"]),

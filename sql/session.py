@@ -195,12 +195,14 @@ async def lock_is_free(conn: AsyncConnection[Any], run_id: UUID) -> bool:
 
 
 def is_dsn(dsn: str) -> bool:
-    """Whether the driver can read a connection string, URL or key=value; its own complaint would quote the password."""
+    """Whether the driver can read a connection string, URL or key=value; its own complaint would quote the password.
+
+    A host with an @ is the end of a password that was not percent-encoded, and every failure to connect would show it.
+    """
     try:
-        conninfo_to_dict(dsn)
+        return "@" not in str(conninfo_to_dict(dsn).get("host") or "")
     except psycopg.ProgrammingError:
         return False
-    return True
 
 
 def password_in(dsn: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -11,22 +11,41 @@ import typer
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.policy.verdict import Truth, Verdict, overall
 from flows.ready_to_order import missing_settings
-from flows.resources import Resources, core_dsn, direct_dsn, listen_dsn, migration_dsn, resources, settings
+from flows.resources import (
+    core_dsn,
+    direct_dsn,
+    hostwinds,
+    listen_dsn,
+    migration_dsn,
+    own_resolver,
+    sealing_keys,
+    settings,
+)
+from flows.settings import Settings
 from providers.acme import Acme, new_account_key
 from providers.errors import ProviderError, Unauthorized
+from providers.hostwinds import Hostwinds
 from providers.resolver import Outcome
 from sql import capabilities, migrate, vps_instances
 from sql.migration_files import TARGETS
-from sql.session import as_orchestrator
+from sql.session import Contended, as_orchestrator, open_pool
 
 WARN_DAYS = 30
+
+
+class Ground(NamedTuple):
+    """What checks stand on; no database among it, for it may be what is missing."""
+
+    settings: Settings
+    vps: Hostwinds
+    tables_are_there: bool
 
 
 class Check(NamedTuple):
     """One look, what cures it where nothing answers, and the settings without which there is nothing to look at."""
 
     subject: str
-    look: Callable[[Resources], Awaitable[Verdict]]
+    look: Callable[[Ground], Awaitable[Verdict]]
     cure: str
     needs: tuple[str, ...] = ()
 
@@ -45,15 +64,17 @@ def doctor(
 
 
 async def _doctor(*, as_json: bool, catalogues: bool, probe_actions: bool) -> None:
-    found = [check_settings(), await check_prefect()]
-    async with resources() as r:
-        found += [await guarded(check, r) for check in CHECKS]
-        lists: Mapping[str, str] = await r.vps.catalogues() if catalogues else {}
+    tables = await check_tables()
+    found = [check_settings(), check_sealing(), await check_prefect(), *tables]
+    async with hostwinds(settings()) as vps:
+        ground = Ground(settings(), vps, all(verdict.passed for verdict in tables))
+        found += [await guarded(check, ground) for check in CHECKS]
+        lists: Mapping[str, str] = await vps.catalogues() if catalogues else {}
         if catalogues:
-            found.append(check_ids(r, lists))
+            found.append(check_ids(ground, lists))
         if probe_actions:
-            found += [probed(action, answer) for action, answer in (await r.vps.probe()).items()]
-        found += check_oddities(r)
+            found += [probed(action, answer) for action, answer in (await vps.probe()).items()]
+        found += check_oddities(ground)
     if as_json:
         say_json([spelt_out(verdict) for verdict in found])
     else:
@@ -71,12 +92,12 @@ def spelt_out(verdict: Verdict) -> dict[str, Any]:
     return verdict._asdict() | {"evidence": [one._asdict() for one in verdict.evidence]}
 
 
-async def guarded(check: Check, r: Resources) -> Verdict:
+async def guarded(check: Check, ground: Ground) -> Verdict:
     """A check that could not look fails, with a cure of its own; without the settings it needs it does not look."""
-    if unset := [name for name in check.needs if name in missing_settings(r.settings)]:
+    if unset := [name for name in check.needs if name in missing_settings(ground.settings)]:
         return Verdict(check.subject, Truth.UNKNOWN, "unset", found=("not looked at",), fix=f"set {', '.join(unset)}")
     try:
-        return await check.look(r)
+        return await check.look(ground)
     except Unauthorized as error:
         return Verdict(check.subject, Truth.FAIL, "refused", found=(str(error),), fix=LISTED_KEY)
     except ProviderError as error:
@@ -105,13 +126,37 @@ async def check_prefect() -> Verdict:
     return Verdict("prefect", Truth.FAIL, "silent", found=("no answer",), fix="run: python -m flows serve")
 
 
-async def check_databases(_: Resources) -> Verdict:
+def check_sealing() -> Verdict:
+    """There is a key for the secrets of tenants."""
+    try:
+        keys, active = sealing_keys()
+    except ValueError as error:
+        fix = """set PENGUINMAILS_SEALING__KEYS='{"k1": "…"}', the value made by: openssl rand -base64 32"""
+        return Verdict("sealing key", Truth.FAIL, "unset", found=(str(error).partition(". ")[0],), fix=fix)
+    return Verdict("sealing key", Truth.PASS, found=(f"{active} of {len(keys)}",))
+
+
+async def check_tables() -> tuple[Verdict, Verdict]:
+    """Both databases and their schema; what does not answer has no schema to look at."""
+    try:
+        probes = {
+            target: await capabilities.probe(await dsn())
+            for target, dsn in {"core": direct_dsn, "analytics": listen_dsn}.items()
+        }
+        schema = await check_schema()
+    except Contended as error:
+        fix = "see that PostgreSQL runs, and where PENGUINMAILS_DATABASE__CORE_DSN and its like lead"
+        silent = Verdict("databases", Truth.FAIL, "silent", found=(str(error),), fix=fix)
+        return silent, Verdict("schema", Truth.UNKNOWN, "silent", found=("not looked at",), fix=fix)
+    return check_databases(probes, migrated=schema.passed), schema
+
+
+def check_databases(probes: Mapping[str, capabilities.Capabilities], *, migrated: bool) -> Verdict:
     """What the servers offer and the logins may do, tried; what is only weaker is told and no failure."""
-    probes = {
-        target: await capabilities.probe(await dsn())
-        for target, dsn in {"core": direct_dsn, "analytics": listen_dsn}.items()
-    }
-    unsafe = [f"{target}: {said}" for target, found in probes.items() for said in found.unsafe]
+    unsafe = [
+        f"{target}: {said}" for target, found in probes.items()
+        for said in (found.unsafe if migrated else found.unsafe_before_migration)
+    ]  # fmt: skip
     weaker = [f"{target}: {said}" for target, found in probes.items() for said in found.weaker]
     if unsafe:
         return Verdict("databases", Truth.FAIL, "unsafe", found=tuple(unsafe), fix="python -m flows migrate doctor")
@@ -122,7 +167,7 @@ async def check_databases(_: Resources) -> Verdict:
     return Verdict("databases", Truth.PASS, found=(*versions, *weaker))
 
 
-async def check_schema(_: Resources) -> Verdict:
+async def check_schema() -> Verdict:
     """Both databases are up to date."""
     states = [await migrate.status(await migration_dsn(target), target) for target in TARGETS]
     problems = [state.problem for state in states if state.problem]
@@ -136,10 +181,10 @@ async def check_schema(_: Resources) -> Verdict:
     return Verdict("schema", Truth.PASS, found=("up to date",))
 
 
-async def check_resolver(r: Resources) -> Verdict:
+async def check_resolver(ground: Ground) -> Verdict:
     """Our own resolver answers for the root."""
-    answer = await r.resolver.ask(".", "NS")
-    server = str(r.settings.dns.resolver)
+    answer = await own_resolver(ground.settings).ask(".", "NS")
+    server = str(ground.settings.dns.resolver)
     if answer.outcome is Outcome.FOUND:
         return Verdict("resolver", Truth.PASS, found=(server,))
     return Verdict(
@@ -148,31 +193,40 @@ async def check_resolver(r: Resources) -> Verdict:
     )  # fmt: skip
 
 
-async def check_provider(r: Resources) -> Verdict:
+async def check_provider(ground: Ground) -> Verdict:
     """The key is accepted from here, and every server that bears our name has a row."""
-    source = await r.vps.source_address()
-    servers = await r.vps.list_servers()
-    ours = [server for server in servers if server.token.startswith(f"pm-{r.settings.hostwinds.environment}-")]
-    async with as_orchestrator(r.pool) as conn:
-        known = await vps_instances.known_tokens(conn)
-    orphans = sorted(server.token for server in ours if server.token not in known)
-    found = (f"key accepted from {source}, {len(servers)} servers, {len(ours)} of them ours",)
-    if orphans:
+    source = await ground.vps.source_address()
+    servers = await ground.vps.list_servers()
+    ours = [server.token for server in servers if server.token.startswith(prefix_of(ground))]
+    found = f"key accepted from {source}, {len(servers)} servers, {len(ours)} of them ours"
+    if not ground.tables_are_there:
+        return Verdict("provider", Truth.UNKNOWN, "no tables", found=(found, "whether each has a row: not looked at"))
+    if orphans := await without_a_row(ours):
         fix = "each is billed and no order knows it, so none can be adopted: end it in the provider's panel"
-        return Verdict(
-            "provider", Truth.FAIL, "orphans", found=(*found, f"without a row: {', '.join(orphans)}"), fix=fix
-        )
-    return Verdict("provider", Truth.PASS, found=found)
+        told = (found, f"without a row: {', '.join(orphans)}")
+        return Verdict("provider", Truth.FAIL, "orphans", found=told, fix=fix)
+    return Verdict("provider", Truth.PASS, found=(found,))
 
 
-async def check_smtp_filters(r: Resources) -> Verdict:
+def prefix_of(ground: Ground) -> str:
+    """How the names of this installation's servers begin."""
+    return f"pm-{ground.settings.hostwinds.environment}-"
+
+
+async def without_a_row(tokens: Sequence[str]) -> list[str]:
+    """Those that no table of ours knows."""
+    async with await open_pool(await core_dsn(), part="doctor", max_size=1) as pool, as_orchestrator(pool) as conn:
+        known = await vps_instances.known_tokens(conn)
+    return sorted(set(tokens) - set(known))
+
+
+async def check_smtp_filters(ground: Ground) -> Verdict:
     """No server of ours is kept from sending by its provider."""
-    prefix = f"pm-{r.settings.hostwinds.environment}-"
-    ours = [server for server in await r.vps.list_servers() if server.token.startswith(prefix)]
+    ours = [server for server in await ground.vps.list_servers() if server.token.startswith(prefix_of(ground))]
     filtered = [
         f"{server.token}: {block.kind} since {block.created}"
         for server in ours
-        for block in await r.vps.smtp_filters(server.provider_id)
+        for block in await ground.vps.smtp_filters(server.provider_id)
     ]
     if filtered:
         fix = "ask the provider's support to lift it: no mail leaves there until then"
@@ -180,9 +234,9 @@ async def check_smtp_filters(r: Resources) -> Verdict:
     return Verdict("smtp filters", Truth.PASS, found=(f"none on {len(ours)} servers",))
 
 
-def check_ids(r: Resources, lists: Mapping[str, str]) -> Verdict:
+def check_ids(ground: Ground, lists: Mapping[str, str]) -> Verdict:
     """The ids an order would use occur in the provider's own lists. Their shape is not promised: never a FAIL."""
-    group = r.settings.hostwinds
+    group = ground.settings.hostwinds
     text = "\n".join(lists.values())
     wanted = {"template": group.template, "rid": group.rid, "location_id": group.location_id}
     absent = [
@@ -200,17 +254,17 @@ def probed(action: str, answer: str) -> Verdict:
     return Verdict(f"call {action}", truth, "" if truth is Truth.PASS else "odd", found=(answer,))
 
 
-def check_oddities(r: Resources) -> list[Verdict]:
+def check_oddities(ground: Ground) -> list[Verdict]:
     """Replies of the provider that were not as expected, if there were any."""
-    odd = tuple(f"{count} x {what}" for what, count in sorted(r.vps.oddities.items()) if count)
+    odd = tuple(f"{count} x {what}" for what, count in sorted(ground.vps.oddities.items()) if count)
     return [Verdict("provider's replies", Truth.UNKNOWN, "odd", found=odd)] if odd else []
 
 
-async def check_key_expiry(r: Resources) -> Verdict:
+async def check_key_expiry(ground: Ground) -> Verdict:
     """The key lives on for a while."""
-    expires = r.settings.hostwinds.api_key_expires_on
+    expires = ground.settings.hostwinds.api_key_expires_on
     if expires is None:
-        truth = Truth.PASS if r.settings.hostwinds.sandbox else Truth.FAIL
+        truth = Truth.PASS if ground.settings.hostwinds.sandbox else Truth.FAIL
         return Verdict("key expiry", truth, found=("not set",), fix="set PENGUINMAILS_HOSTWINDS__API_KEY_EXPIRES_ON")
     days = (expires - datetime.now(UTC).date()).days
     truth = Truth.FAIL if days <= 1 else Truth.PASS
@@ -218,9 +272,9 @@ async def check_key_expiry(r: Resources) -> Verdict:
     return Verdict("key expiry", truth, found=(f"{days} days left",), fix=fix)
 
 
-async def check_authority(r: Resources) -> Verdict:
+async def check_authority(ground: Ground) -> Verdict:
     """The ACME authority answers and is trusted; its directory is read, no account is made."""
-    group = r.settings.mail_host
+    group = ground.settings.mail_host
     if group.certificate_issuer != "acme":
         return Verdict("certificates", Truth.PASS, found=("signed by the private authority",))
     await Acme(group.acme_directory, new_account_key(), ca_file=group.acme_ca_file).caa_identities()
@@ -230,8 +284,6 @@ async def check_authority(r: Resources) -> Verdict:
 PROVIDER_ANSWERS = "see that PENGUINMAILS_HOSTWINDS__BASE_URL answers from here, then look again"
 LISTED_KEY = "set a valid PENGUINMAILS_HOSTWINDS__API_KEY, and list this worker's IPv4 address beside it in the panel"
 CHECKS = (
-    Check("databases", check_databases, "python -m flows migrate doctor"),
-    Check("schema", check_schema, "python -m flows migrate status"),
     Check("resolver", check_resolver, "run a recursive resolver of your own and set PENGUINMAILS_DNS__RESOLVER"),
     Check("provider", check_provider, PROVIDER_ANSWERS, needs=("PENGUINMAILS_HOSTWINDS__API_KEY",)),
     Check("smtp filters", check_smtp_filters, PROVIDER_ANSWERS, needs=("PENGUINMAILS_HOSTWINDS__API_KEY",)),

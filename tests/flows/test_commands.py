@@ -134,9 +134,9 @@ def test_a_setting_that_cannot_be_read_is_2_and_named(product: Product) -> None:
     one_sentence(flows("status"), Exit.USAGE, "hostwinds.burst")
 
 
-@pytest.mark.parametrize("words", [("migrate", "status"), ("migrate", "up"), ("serve",), ("status",), ("database",)],
-                         ids=" ".join)  # fmt: skip
-@pytest.mark.parametrize("dsn", ["postgres//u:CANARY-dsn@127.0.0.1/x", "host=127.0.0.1 password=CANARY-dsn dbnam=x"])
+@pytest.mark.parametrize("words", [("migrate", "up"), ("serve",), ("status",)], ids=" ".join)
+@pytest.mark.parametrize("dsn", ["postgres//u:CANARY-dsn@127.0.0.1/x", "host=127.0.0.1 password=CANARY-dsn dbnam=x",
+                                 "postgresql://u:CANARY-half@CANARY-rest@127.0.0.1/x"])  # fmt: skip
 def test_a_mistyped_connection_string_is_not_shown(product: Product, dsn: str, words: tuple[str, ...]) -> None:
     product.configure(DATABASE__CORE_DSN=dsn)
     said = flows(*words)
@@ -304,6 +304,28 @@ def test_the_doctor_names_what_fails_and_what_cures_it(product: Product) -> None
     assert (unset["truth"], unset["fix"]) == ("unknown", "set PENGUINMAILS_MAIL_HOST__ACME_DIRECTORY")
     assert (found["schema"]["truth"], found["provider"]["truth"], found["prefect"]["truth"]) == ("pass",) * 3
     assert product.hostwinds.admin.charges() == []
+
+
+def test_the_doctor_looks_at_the_rest_when_no_database_answers(product: Product) -> None:
+    product.configure(
+        DATABASE__CORE_DSN="postgresql://flows:CANARY-dsn@127.0.0.1:1/core", DNS__RESOLVER_PORT="1",
+        DNS__TIMEOUT_SECONDS="1", SEALING__KEYS="{}",
+    )  # fmt: skip
+    said = flows("doctor", "--json")
+    found = verdicts(said)
+    assert (found["databases"]["reason"], "127.0.0.1" in str(found["databases"]["found"])) == ("silent", True)
+    assert "PENGUINMAILS_DATABASE__CORE_DSN" in found["databases"]["fix"]
+    assert (found["schema"]["truth"], found["sealing key"]["truth"]) == ("unknown", "fail")
+    assert "PENGUINMAILS_SEALING__KEYS" in found["sealing key"]["fix"]
+    assert (found["provider"]["truth"], found["smtp filters"]["truth"]) == ("unknown", "pass")
+    assert (said.exit_code, "CANARY" in said.output) == (Exit.FAILED, False)
+
+
+def test_the_doctor_sends_whoever_has_an_empty_database_to_migrate(product: Product, empty_database: str) -> None:
+    product.configure(DATABASE__CORE_DSN=empty_database, DNS__RESOLVER_PORT="1", DNS__TIMEOUT_SECONDS="1")
+    found = verdicts(flows("doctor", "--json"))
+    assert (found["schema"]["reason"], found["schema"]["fix"]) == ("pending", "python -m flows migrate up")
+    assert "may not take" not in str(found["databases"])
 
 
 def test_the_doctor_names_the_ipv4_trap_of_a_refused_key(product: Product) -> None:
