@@ -125,4 +125,4 @@ async def test_sending_a_notice_holds_no_transaction(
         )  # fmt: skip
         async with resources() as r:
             await swept(r)
-    assert watched == ["Submission.send"]
+            assert watched == ["Submission.send"]
