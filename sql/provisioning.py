@@ -352,9 +352,22 @@ async def reset_starts(conn: AsyncConnection, run_id: UUID) -> bool:
     )
 
 
-async def request_cancel(conn: AsyncConnection, run_id: UUID) -> bool:
-    """Ask a live run to stop at its next step."""
-    return await _changed(
+async def request_cancel(conn: AsyncConnection, run_id: UUID) -> Literal["ended", "asked"] | None:
+    """Ask a live run to stop at its next step; one that only a person would take up again has ended with that."""
+    ended = await _changed(
+        conn,
+        """
+        UPDATE provisioning_runs SET status = 'cancelled', cancel_requested_at = coalesce(cancel_requested_at, now()),
+               last_error_message = 'stopped while it waited, as an operator asked; what was made stays',
+               wait_reason = NULL, wait_detail = NULL, deadline_at = NULL,
+               finished_at = clock_timestamp(), updated_at = clock_timestamp()
+         WHERE id = %(run_id)s AND status = 'waiting' AND resume_at IS NULL
+        """,
+        run_id=run_id,
+    )
+    if ended:
+        return "ended"
+    asked = await _changed(
         conn,
         """
         UPDATE provisioning_runs SET cancel_requested_at = coalesce(cancel_requested_at, now())
@@ -362,6 +375,7 @@ async def request_cancel(conn: AsyncConnection, run_id: UUID) -> bool:
         """,
         run_id=run_id,
     )
+    return "asked" if asked else None
 
 
 async def _one_run(conn: AsyncConnection, statement: LiteralString, **values: Any) -> Run | None:

@@ -187,12 +187,13 @@ def cancel(run_id: Annotated[UUID, typer.Argument(metavar="RUN", help="as status
 
 async def _cancel(run_id: UUID) -> None:
     async with resources() as r, as_orchestrator(r.pool) as conn:
-        asked = await provisioning.request_cancel(conn, run_id)
-        if asked and (asked_of := await provisioning.get_run(conn, run_id)):
+        came_to = await provisioning.request_cancel(conn, run_id)
+        if came_to and (asked_of := await provisioning.get_run(conn, run_id)):
             await told(conn, asked_of, "run_cancel_requested")
-    if not asked:
+    if not came_to:
         stop(Exit.USAGE, f"no live run {run_id}; python -m flows status lists them")
-    out.print("it stops before its next step; a waiting run stops when it comes back", markup=False)
+    later = "it stops before its next step; a waiting run stops when it comes back"
+    out.print("it is cancelled; what it made stays" if came_to == "ended" else later, markup=False)
 
 
 async def told(conn: Connection, of: Run, event: str, reason: str | None = None) -> None:

@@ -379,8 +379,8 @@ async def test_counts_begin_again_and_cancel_is_asked_for(pool, tenant) -> None:
     await started(pool, run)
     async with as_orchestrator(pool) as conn:
         assert await provisioning.reset_starts(conn, run.id)
-        assert await provisioning.request_cancel(conn, run.id)
-        assert not await provisioning.request_cancel(conn, uuid4())
+        assert await provisioning.request_cancel(conn, run.id) == "asked"
+        assert await provisioning.request_cancel(conn, uuid4()) is None
     seen = await look(pool, run)
     assert (seen.starts, seen.idle_starts, seen.cancel_requested_at is not None) == (0, 0, True)
 
@@ -404,3 +404,24 @@ async def test_runs_are_listed_of_one_tenant_or_all(pool, tenant, database) -> N
     async with as_orchestrator(pool) as conn:
         assert len(await provisioning.list_runs(conn)) == 2
         assert [run.tenant_id for run in await provisioning.list_runs(conn, other.pk)] == [other.pk]
+
+
+async def test_a_run_that_only_a_person_would_take_up_is_cancelled_at_once(pool, tenant) -> None:
+    run = await opened(pool, tenant)
+    await started(pool, run)
+    await waiting(pool, run, reason="operator", resume_at=None, deadline_at=None)
+    async with as_orchestrator(pool) as conn:
+        assert await provisioning.request_cancel(conn, run.id) == "ended"
+        assert await provisioning.request_cancel(conn, run.id) is None
+    seen = await look(pool, run)
+    assert (seen.status, seen.wait_reason) == ("cancelled", None)
+    assert "what was made stays" in (seen.last_error_message or "")
+
+
+async def test_a_run_that_comes_back_by_itself_is_asked_to_stop_then(pool, tenant) -> None:
+    run = await opened(pool, tenant)
+    await started(pool, run)
+    await waiting(pool, run, resume_at=SOON)
+    async with as_orchestrator(pool) as conn:
+        assert await provisioning.request_cancel(conn, run.id) == "asked"
+    assert (await look(pool, run)).status == "waiting"
