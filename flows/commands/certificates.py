@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.permission import changes
+from flows.commands.server import ensure_server
 from flows.commands.terminal import Exit, out, run, show_table, stop
 from flows.onboarding.desired import CERTIFICATE
 from flows.resources import resources
@@ -65,6 +66,7 @@ def renew(
 async def _renew(host: str) -> None:
     from flows.certificates.renewing import renew_certificates  # noqa: PLC0415  Prefect's flows take a second to import
 
+    await ensure_server()
     if host:
         async with resources() as r, as_orchestrator(r.pool) as conn:
             if not await certificates.look_now(conn, host):

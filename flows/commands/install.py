@@ -12,6 +12,7 @@ import typer
 from flows.commands.environment import SERVER_ENVIRONMENT
 from flows.commands.migrate import guarded
 from flows.commands.permission import changes
+from flows.commands.server import ensure_server
 from flows.commands.terminal import Exit, out, run, stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ def install(
         stop(
             Exit.USAGE, f"PREFECT_API_URL is not set: start a server (python -m flows serve) and set it to {LOCAL_API}"
         )
+    run(ensure_server())
     if pool:
         deploy()
     run(_install())

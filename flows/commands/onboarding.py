@@ -13,6 +13,7 @@ from flows import dispatch
 from flows.acting import actor
 from flows.commands.loading import loading
 from flows.commands.permission import changes
+from flows.commands.server import ensure_server
 from flows.commands.status import MARKS, AsJson, TenantWord, described, known_tenant, seconds
 from flows.commands.terminal import Exit, out, run, say_json, stop
 from flows.resources import Resources, resources
@@ -45,6 +46,7 @@ def onboard(
 async def _onboard(word: str, *, via_worker: bool, request_id: str | None, as_json: bool) -> None:
     async with resources() as r:
         tenant = await known_tenant(r, word)
+        await ensure_server()
         if via_worker:
             started = await dispatch.onboard(tenant.tenant_id, request_id or f"cli:{os.urandom(8).hex()}")
             out.print(f"flow run {started.id} asks a worker to onboard {tenant.name}", markup=False)
@@ -144,6 +146,7 @@ async def _retry(
             return
         if not yes and out.is_terminal and not typer.confirm("go on?"):
             stop(Exit.FAILED, "nothing was done")
+        await ensure_server()
         ordinal = ONBOARDING_STEPS.index(from_step) if from_step else None
         async with as_orchestrator(r.pool) as conn:
             rearmed = await retries.rearm_run(conn, run_id, from_ordinal=ordinal)
