@@ -5,7 +5,7 @@ statement and end with it, so a connection that goes back to a pool carries noth
 """
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -148,6 +148,7 @@ async def run_lock(dsn: str, run_id: UUID) -> AsyncGenerator[bool]:
     """Hold the lock of a run, on a direct connection of its own; False when another process has it.
 
     It is a session lock: the death of the process frees it, so a false report of a crash cannot start a second actor.
+    Whoever leaves the block has given it back: the server ends a closed session in its own time.
     `dsn` must not lead through a transaction pooler.
     """
     with our_errors():
@@ -158,7 +159,11 @@ async def run_lock(dsn: str, run_id: UUID) -> AsyncGenerator[bool]:
         with our_errors():
             cursor = await conn.execute(f"SELECT pg_try_advisory_lock({RUN_LOCK_KEY})", {"run_id": run_id})
             got = await cursor.fetchone()
-        yield got is not None and bool(got[0])
+        try:
+            yield got is not None and bool(got[0])
+        finally:
+            with suppress(psycopg.OperationalError):  # a lost connection has freed it
+                await conn.execute("SELECT pg_advisory_unlock_all()")
 
 
 @asynccontextmanager

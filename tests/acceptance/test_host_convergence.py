@@ -1,6 +1,7 @@
 """A bare Debian host becomes a safe mail host, stays one, and is left alone: on real hosts, over real SSH."""
 
 import asyncio
+import imaplib
 import itertools
 import os
 import re
@@ -9,7 +10,7 @@ import smtplib
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 
 from flows.policy import convergence, mail_host, secure_host, verp
 from flows.policy.convergence import Applied, Component, Desired, Refused
+from flows.policy.mail_host import HostMailbox
 from providers.errors import Unauthorized, Unavailable
 from providers.keys import hash_password, issue_certificate
 from providers.ssh import Ssh
@@ -413,18 +415,29 @@ async def test_a_dead_keeper_of_caps_stops_submission_and_not_what_comes_in(host
 
 
 async def test_a_new_password_counts_at_once_though_it_is_as_long_as_the_old_one(host: Host) -> None:
-    other = hash_password(SecretStr("another password"))
-    boxes = tuple(
-        replace(box, password_hash=other) if box.address == "anna@acorn.example" else box for box in host.mail.mailboxes
-    )
-    old, host.mail = host.mail, replace(host.mail, mailboxes=boxes)
+    """Beside logins that keep Dovecot looking at the file: which it does once a second, and by whole seconds."""
+    anna, old = "anna@acorn.example", host.mail
+    others_log_in = asyncio.create_task(kept_up(lambda: host.inbox("postmaster@acorn.example")))
     try:
-        await host.converge(host.mailing)
-        with pytest.raises(OSError, match="535"):
-            host.submit("anna@acorn.example")
+        for password in ("one new password", "two new password", "six new password"):
+            host.mail = replace(old, mailboxes=tuple(given(box, anna, password) for box in old.mailboxes))
+            await host.converge(host.mailing)
+            host.inbox(anna, password)
+            with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+                host.inbox(anna)
     finally:
+        others_log_in.cancel()
         host.mail = old
         await host.converge(host.mailing)
+
+
+async def kept_up(act: Callable[[], object]) -> None:
+    while True:
+        await asyncio.to_thread(act)
+
+
+def given(box: HostMailbox, address: str, password: str) -> HostMailbox:
+    return replace(box, password_hash=hash_password(SecretStr(password))) if box.address == address else box
 
 
 # --- a certificate --------------------------------------------------------------------------------------------------

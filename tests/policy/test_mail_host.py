@@ -2,9 +2,12 @@
 
 import json
 import re
+import subprocess
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -250,6 +253,20 @@ def test_a_feedback_mailbox_with_a_password_is_taken_as_given() -> None:
 def test_a_mailbox_has_its_hash_and_its_quota() -> None:
     users = content("/etc/dovecot/penguin-users").splitlines()
     assert f"anna@acme.example:{HASH}::::::userdb_quota_rule=*:storage=1024M" in users
+
+
+def test_a_change_of_mailboxes_ends_in_another_second_than_it_was_written_in(tmp_path: Path) -> None:
+    """Run as on a host whose Dovecot is active: the change began somewhere in a second, and ends in a later one."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    began = time.time()
+    subprocess.run(
+        ["/bin/sh", "-c", component("mailboxes").settle],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=True,
+        timeout=10,
+    )
+    assert int(time.time()) > int(began)
 
 
 @pytest.mark.parametrize("password", ["plain", "{PLAIN}a:b", "{SHA512-CRYPT}x\nroot:{PLAIN}y", ""])

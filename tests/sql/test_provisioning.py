@@ -298,6 +298,17 @@ async def test_one_lock_serves_one_process_and_runs_do_not_share_it(pool, tenant
         assert again
 
 
+async def test_a_lock_is_free_as_soon_as_it_is_left(pool, tenant, database) -> None:
+    run_id = uuid4()
+    free: list[bool] = []
+    for _ in range(50):
+        async with run_lock(database, run_id) as mine:
+            assert mine
+        async with as_orchestrator(pool) as conn:
+            free.append(await lock_is_free(conn, run_id))
+    assert all(free)
+
+
 async def test_four_sweeps_at_once_take_an_orphan_once(pool, tenant) -> None:
     run = await opened(pool, tenant)
     await started(pool, run)

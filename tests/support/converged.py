@@ -256,13 +256,13 @@ class Host:
         (one,) = [message for message in found if path in str(message["To"])]
         return one
 
-    def inbox(self, user: str) -> list[EmailMessage]:
+    def inbox(self, user: str, password: str = PASSWORD) -> list[EmailMessage]:
         """What lies in a mailbox, read over IMAPS once nothing is on its way any more."""
         self.on_host("for i in $(seq 300); do postqueue -j | grep -q . || break; sleep 0.1; done")
         with self.world.enter_control():
             imap = imaplib.IMAP4_SSL(str(self.addresses[0]), ssl_context=_tls(None), timeout=30)
         try:
-            imap.login(user, PASSWORD)
+            imap.login(user, password)
             imap.select("INBOX", readonly=True)
             numbers = imap.search(None, "ALL")[1][0].split()
             parts = [imap.fetch(number, "(BODY[])")[1][0] for number in numbers]

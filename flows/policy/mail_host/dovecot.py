@@ -12,11 +12,20 @@ FEEDBACK_QUOTA_MB = 2048
 RELOAD = "systemctl try-reload-or-restart dovecot && { ! systemctl -q is-active postfix@- || postfix reload; }"
 
 
+# Dovecot looks at its users' file once in a second at most, and knows a new one by its size and its whole second.
+NEXT_SECOND = """! systemctl -q is-active dovecot || sleep "$(date +%N | awk '{ print 1 - $1 / 1e9 }')\""""
+
+
 def mailboxes(host: MailHost) -> Component:
-    """The users, apart from Dovecot itself: it looks at their file anew at every login and needs no reload."""
+    """The users, apart from Dovecot itself: it sees a new file by itself and needs no reload, only the next second.
+
+    Without that wait an old password would open its mailbox for the rest of the second; and of two files of one length
+    written in one second the later would never be read.
+    """
     return Component(
         "mailboxes",
         files=(File("/etc/dovecot/penguin-users", users(host).encode(), mode="640", owner="root:dovecot"),),
+        settle=NEXT_SECOND,
     )
 
 
