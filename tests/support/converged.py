@@ -160,7 +160,8 @@ class Host:
             assert isinstance(outcome, Applied), outcome
         if convergence.needs_confirmation(changes):
             assert isinstance(await self.confirm(), Applied)
-        assert await self.planned(wish) == ()
+        left = await self.planned(wish)
+        assert left == (), [change.summary for change in left]
         return changes
 
     # --- past SSH ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ umask 022
 STATE=/var/lib/penguin
 RUN=/run/penguin
 GATE=/usr/sbin/policy-rc.d
-RELOAD=
+OWED=$RUN/reload-owed # a file: whoever dies before the reload leaves it to the next run
 LATER=75
 NEVER=65
 
@@ -27,7 +27,7 @@ begin() { # SHA-256 of the payload, seconds to wait for another apply and for ap
 }
 
 finish() {
-    [ -z "$RELOAD" ] || systemctl daemon-reload # once: systemd remembers what it knew about enabled units
+    [ ! -e "$OWED" ] || { systemctl daemon-reload && rm -f "$OWED"; } # once: systemd remembers what it knew of enabled units
     say end
 }
 
@@ -162,8 +162,8 @@ read_anew() { # units whose files may be new; one that systemd never met is read
 
 unit_on() { # name, unit to ask, then start or restart
     if ! systemctl -q is-enabled "$1"; then
+        : >"$OWED"
         systemctl -q --no-reload enable "$1" 9>&- || refuse $NEVER "unit-$1" "cannot be enabled"
-        RELOAD=yes
     fi
     systemctl reset-failed "$1" "$2" 2>/dev/null # a unit at its start limit ignores every start
     [ "$1" = "$2" ] || systemctl --no-block start "$1" 9>&- 2>/dev/null # a meta unit; it says nothing about the one that works
@@ -202,8 +202,8 @@ listening() { # address:port
 
 unit_off() { # masked, since disabling runs the scripts of another init system for seconds
     if [ "$(systemctl is-enabled "$1" 2>/dev/null)" != masked ]; then
+        : >"$OWED"
         systemctl -q --no-reload mask "$1" || refuse $NEVER "unit-$1" "cannot be masked"
-        RELOAD=yes
     fi
     systemctl stop "$1" 9>&- 2>/dev/null
 }
