@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from flows.policy.names import is_under, same_form
@@ -221,6 +222,7 @@ def doubled(text: str) -> list[str]:
     return [f"{name}= stands twice: receivers differ in which one counts" for name, times in names.items() if times > 1]
 
 
+@lru_cache(maxsize=1024)  # one survey asks for its own several times
 def discovery_names(domain: str) -> tuple[str, ...]:
     """Where to look for a policy, in order: the name, then upwards, eight names at most (RFC 9989 section 4.10)."""
     labels = same_form(domain).split(".")
