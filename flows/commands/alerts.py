@@ -120,4 +120,4 @@ async def _retry(ids: list[UUID]) -> None:
     for mail in ids:
         out.print(f"{mail}: {'queued again' if mail in moved else 'left as it is'}", markup=False)
     if not moved:
-        raise typer.Exit(Exit.REJECTED)
+        stop(Exit.REJECTED, "nothing was queued again: python -m flows notices list")

@@ -67,10 +67,10 @@ async def _renew(host: str) -> None:
     from flows.certificates.renewing import renew_certificates  # noqa: PLC0415  Prefect's flows take a second to import
 
     await ensure_server()
-    if host:
-        async with resources() as r, as_orchestrator(r.pool) as conn:
-            if not await certificates.look_now(conn, host):
-                stop(Exit.USAGE, f"no host {host} with a certificate; python -m flows certificates list shows them")
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        known = await certificates.look_now(conn, host)  # of no host as well: a database that is away is said here
+    if host and not known:
+        stop(Exit.REJECTED, f"no host {host} with a certificate; python -m flows certificates list shows them")
     state: State[None] = await ended(renew_certificates)
     out.print(str(state.message), markup=False)
     if not state.is_completed():

@@ -5,15 +5,12 @@ from typing import Annotated
 import typer
 
 from flows.commands.dns_check import app
+from flows.commands.dns_records import DomainWord, known_domain
 from flows.commands.permission import changes
-from flows.commands.terminal import Exit, out, run, show_table, stop
-from flows.policy.names import host_name
-from flows.resources import Resources, resources
-from sql import dkim_keys, domains
-from sql.domains import DueDomain
+from flows.commands.terminal import out, run, show_table
+from flows.resources import resources
+from sql import dkim_keys
 from sql.session import as_orchestrator
-
-DomainWord = Annotated[str, typer.Argument(metavar="DOMAIN", help="a domain that a tenant has here")]
 
 
 @app.command("keys")
@@ -60,13 +57,3 @@ async def _rotate(word: str, *, force: bool) -> None:
         domain = await known_domain(r, word)
         lines = await tend(r, domain.id, force=force)
     out.print("\n".join(lines) or f"{domain.domain_name}: nothing is due", markup=False)
-
-
-async def known_domain(r: Resources, word: str) -> DueDomain:
-    """The row of a name."""
-    name = host_name(word)
-    async with as_orchestrator(r.pool) as conn:
-        found = await domains.find_live(conn, name)
-    if not found:
-        stop(Exit.USAGE, f"no tenant here has {name}")
-    return found[0]

@@ -8,15 +8,15 @@ import typer
 
 from flows.acting import actor
 from flows.commands.permission import changes
-from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.domains.publishing import Plan, last_publication, note, planned, undo
 from flows.onboarding.plans import estate_of, plan_of
 from flows.policy.dmarc import FIRST
+from flows.policy.names import host_name
 from flows.policy.records import Conflict, Entry, Holder, Keep, Need, dmarc_start, entries, expected_records
 from flows.policy.zone_lines import panel_name, quoted, zone_lines
 from flows.resources import Resources, resources
-from sql import dns_hosts, domains, provisioning
+from sql import dns_hosts, domains, provisioning, vps_instances
 from sql.domains import Domain
 from sql.session import as_orchestrator
 
@@ -141,7 +141,8 @@ async def plan_for(r: Resources, domain: Domain) -> Plan:
             f" (python -m flows dns records {domain.domain_name})",
         )
     async with as_orchestrator(r.pool) as conn:
-        runs = await provisioning.list_runs(conn, domain.tenant_id, limit=1)
+        instance = await vps_instances.live_instance(conn, domain.tenant_id)
+        runs = await provisioning.list_runs(conn, domain.tenant_id, limit=1) if instance else []
     estate = await estate_of(r, runs[0]) if runs else None
     if estate is None or domain.id not in estate.sends_from or not estate.keys[domain.id]:
         stop(Exit.REJECTED, f"{domain.domain_name} has no address and keys yet: python -m flows onboard comes first")
@@ -197,11 +198,13 @@ async def _consent(word: str, *, given: bool) -> None:
 
 
 async def known_domain(r: Resources, word: str) -> Domain:
-    """A domain by its name; ends the command when no tenant has it."""
-    tenant = await known_tenant(r, word)
+    """A domain by its name; ends the command when no tenant has it, or several claim it and none has proven it."""
+    name = host_name(word)
     async with as_orchestrator(r.pool) as conn:
-        owned = await domains.list_domains(conn, tenant.id)
-    found = next((domain for domain in owned if domain.domain_name == word.lower().rstrip(".")), None)
+        claims = await domains.find_live(conn, name)
+        claims = [claim for claim in claims if claim.verification_status == "verified"] or claims
+        owned = await domains.list_domains(conn, claims[0].tenant_id) if len(claims) == 1 else []
+    found = next((domain for domain in owned if domain.domain_name == name), None)
     if found is None:
-        stop(Exit.REJECTED, f"{word!r} is no domain of a tenant here")
+        stop(Exit.REJECTED, f"{name} is claimed by several tenants" if claims else f"no tenant here has {name}")
     return found

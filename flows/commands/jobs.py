@@ -94,7 +94,7 @@ async def _inspect(job_id: UUID, *, as_json: bool) -> None:
     async with resources() as r, as_orchestrator(r.analytics) as conn:
         found = await jobs.inspect(conn, job_id)
     if found is None:
-        stop(Exit.USAGE, f"no job {job_id}: python -m flows jobs list")
+        stop(Exit.REJECTED, f"no job {job_id}: python -m flows jobs list")
     job, lines = found
     if as_json:
         say_json({**described(job), "log": [{"status": line.status, "attempt": line.attempt_number,
@@ -128,7 +128,7 @@ async def _each(ids: list[UUID], verb: "jobs.Verb", word: str) -> None:
     for job_id in ids:
         out.print(f"{job_id}: {word if job_id in moved else 'left as it is'}", markup=False)
     if not moved:
-        raise typer.Exit(Exit.REJECTED)
+        stop(Exit.REJECTED, f"nothing was {word}: python -m flows jobs list")
 
 
 @app.command()
@@ -156,7 +156,7 @@ async def _open(queue: str, *, is_open: bool) -> None:
                 message=f"by {actor()}; python -m flows jobs resume {queue} lets it go on", severity="info",
             )  # fmt: skip
     if not known:
-        stop(Exit.USAGE, f"no queue {queue!r}: python -m flows jobs list")
+        stop(Exit.REJECTED, f"no queue {queue!r}: python -m flows jobs list")
     out.print(f"{queue}: {'resumed' if is_open else 'paused'} by {actor()}", markup=False)
 
 

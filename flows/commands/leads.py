@@ -41,7 +41,7 @@ async def _import(file: Path, tenant: UUID) -> Imported:
         async with as_orchestrator(r.pool) as conn:
             known = await tenants.get_tenant(conn, tenant)
         if known is None:
-            stop(Exit.USAGE, f"no tenant {tenant}")
+            stop(Exit.REJECTED, f"no tenant {tenant}")
         # What is no UTF-8 is told line by line, not as one failure of the file.
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
             try:

@@ -198,5 +198,5 @@ async def _change(name: str, done: str, *, enabled: bool | None = None, gates: b
         if gates is not None:
             known = await blocklist_zones.set_gates(conn, name, on=gates, actor=actor())
     if not known:
-        stop(Exit.USAGE, f"no list {name}: python -m flows blocklists list")
+        stop(Exit.REJECTED, f"no list {name}: python -m flows blocklists list")
     out.print(f"{name} {done}", markup=False)

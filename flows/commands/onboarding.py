@@ -139,7 +139,7 @@ async def _retry(
             steps = await provisioning_steps.list_steps(conn, run_id) if found else []
             tenant = await tenants.get_tenant_by_id(conn, found.tenant_id) if found else None
         if found is None or tenant is None:
-            stop(Exit.USAGE, f"no run {run_id}; python -m flows status lists the open ones")
+            stop(Exit.REJECTED, f"no run {run_id}; python -m flows status lists the open ones")
         for line in retry_plan(steps, from_step, r):
             out.print(line, markup=False)
         if dry_run:
@@ -194,7 +194,7 @@ async def _cancel(run_id: UUID) -> None:
         if came_to and (asked_of := await provisioning.get_run(conn, run_id)):
             await told(conn, asked_of, "run_cancel_requested")
     if not came_to:
-        stop(Exit.USAGE, f"no live run {run_id}; python -m flows status lists them")
+        stop(Exit.REJECTED, f"no live run {run_id}; python -m flows status lists them")
     later = "it stops before its next step; a waiting run stops when it comes back"
     out.print("it is cancelled; what it made stays" if came_to == "ended" else later, markup=False)
 

@@ -60,14 +60,14 @@ async def _decide(token: str, decision: str, server: str | None, confirm: str | 
             order = await provider_orders.get_order(conn, "server", token)
             order = order or await provider_orders.get_order(conn, "address", token)
         if order is None:
-            stop(Exit.USAGE, f"no order {token}")
+            stop(Exit.REJECTED, f"no order {token}")
         if server and order.kind == "address":
             stop(Exit.USAGE, f"{token} is the order of an address: one that shows is taken by itself")
         if server:
             try:
                 await r.vps.get_server(server)
             except NotFound:
-                stop(Exit.USAGE, f"no server {server} in our account: the panel shows the ids there are")
+                stop(Exit.REJECTED, f"no server {server} in our account: the panel shows the ids there are")
         async with as_orchestrator(r.pool) as conn:
             settled = await provider_orders.decide(
                 conn,

@@ -109,7 +109,7 @@ async def _deactivate(word: str, email: str) -> None:
 async def _member(conn: Connection, tenant_id: int, email: str) -> UUID:
     found = [m.user_id for m in await users.members(conn, tenant_id) if m.email == email.strip().lower()]
     if not found:
-        stop(Exit.USAGE, f"{email} is no member: python -m flows people list shows who is")
+        stop(Exit.REJECTED, f"{email} is no member: python -m flows people list shows who is")
     return found[0]
 
 

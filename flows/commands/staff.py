@@ -101,7 +101,7 @@ async def _assign(email: str, role: str, *, give: bool) -> None:
             await staff.decide_alone(conn, tenant)
             member = next((m.id for m in await staff.list_staff(conn, tenant) if m.email == email.lower()), None)
             if member is None:
-                stop(Exit.USAGE, f"{email} is not on the staff")
+                stop(Exit.REJECTED, f"{email} is not on the staff")
             key = known(await staff.role_key(conn, tenant, role), role)
             if give:
                 await staff.assign(conn, tenant_id=tenant, member_id=member, role_id=key)
@@ -124,7 +124,7 @@ async def _leave(email: str) -> None:
         async with as_orchestrator(r.pool) as conn:
             await staff.decide_alone(conn, tenant)
             if not await staff.leave(conn, tenant_id=tenant, email=email):
-                stop(Exit.USAGE, f"{email} is not on the staff")
+                stop(Exit.REJECTED, f"{email} is not on the staff")
             await told(conn, tenant, "staff_left", email)
     out.print(f"{email} is on the staff no longer", markup=False)
 
@@ -164,7 +164,7 @@ async def platform_of(r: Resources) -> int:
 def known(role_key: int | None, name: str) -> int:
     """The key of a role that is there; ends the command otherwise."""
     if role_key is None:
-        stop(Exit.USAGE, f"no role is called {name!r}: python -m flows staff role {name} VERB … makes it")
+        stop(Exit.REJECTED, f"no role is called {name!r}: python -m flows staff role {name} VERB … makes it")
     return role_key
 
 

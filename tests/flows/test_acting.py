@@ -1,13 +1,11 @@
 """Who may do what: every command that changes something asks first, and its deed bears the actor's name."""
 
 import inspect
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -16,6 +14,7 @@ from flows.acting import NotPermitted, who_may
 from flows.commands.permission import VERBS
 from flows.commands.terminal import Exit
 from flows.recover import retry_failed_provisioning
+from tests.support.command_words import ALL, made_up
 from tests.support.product import Product
 from tests.test_layout import deployments
 
@@ -33,44 +32,12 @@ def flows(*words: str, stdin: str = "") -> Result:
     return CliRunner().invoke(app, list(words), input=stdin)
 
 
-def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    inner = getattr(group, "commands", None)
-    if inner is None:
-        yield " ".join(path), group
-    for name, command in (inner or {}).items():
-        yield from commands(command, (*path, name))
-
-
-ALL = dict(commands(typer.main.get_command(app)))
-
-
 def verb_of(command: Any) -> str | None:
     body = inspect.unwrap(command.callback)
     return VERBS.get(f"{body.__module__}.{body.__qualname__}")
 
 
 CHANGING = sorted(set(ALL) - LOOKS_ONLY)
-
-
-def made_up(command: Any) -> list[str]:
-    """Words that a command accepts, whatever they mean."""
-    words: list[str] = []
-    for parameter in command.params:
-        if parameter.required:
-            kind = str(parameter.type_descriptor.annotation)
-            word = next((word for name, word in MADE_UP.items() if name in kind), "core")
-            words += [word] if parameter.param_type_name == "argument" else [parameter.opts[0], word]
-    return words
-
-
-MADE_UP = {
-    "UUID": str(uuid4()),
-    "'int'": "0",
-    "'float'": "0",
-    "Decimal": "1",
-    "datetime": "2026-01-01",
-    "Path": "/nowhere",
-}
 
 
 @pytest.fixture
@@ -99,7 +66,7 @@ def test_somebody_without_the_verb_is_refused_by_every_command(staffed: UUID) ->
     for name in CHANGING:
         if verb_of(ALL[name]) == "job.retry":
             continue
-        said = flows("--as", "help@penguin.example", *name.split(), *made_up(ALL[name]), stdin="x")
+        said = flows("--as", "help@penguin.example", *name.split(), *made_up(ALL[name], {}, "core"), stdin="x")
         assert (name, said.exit_code) == (name, Exit.REJECTED), said.output
         assert f"may not {verb_of(ALL[name])}" in said.stderr, said.output
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import click
 import psycopg
@@ -144,29 +144,6 @@ def test_a_mistyped_connection_string_is_not_shown(product: Product, dsn: str, w
     assert "CANARY" not in said.output + str(said.exception)
 
 
-UNMIGRATED = (
-    ("status",), ("status", "acme"), ("onboard", "acme"), ("retry", str(UUID(int=1)), "-y"),
-    ("cancel", str(UUID(int=1))),
-    ("orders", "list"), ("jobs", "list"), ("jobs", "inspect", str(UUID(int=1))), ("jobs", "retry", str(UUID(int=1))),
-    ("dns", "records", "a.example"), ("dns", "plan", "a.example"), ("dns", "keys", "a.example"),
-    ("certificates", "list"), ("alerts", "list"), ("notices", "list"), ("blocklists", "list"), ("backups",),
-    ("staff", "list"), ("payments", "list", "acme"), ("subscriptions", "list"), ("people", "list", "acme"),
-    ("templates", "list", "acme"), ("campaigns", "list", "acme"), ("suppressions", "list", "acme"),
-    ("proof", "acme"), ("secret", "list"),
-)  # fmt: skip
-
-
-def test_a_database_that_nobody_migrated_is_one_sentence_for_every_command(
-    product: Product, empty_database: str
-) -> None:
-    product.configure(DATABASE__CORE_DSN=empty_database, DATABASE__ANALYTICS_DSN=empty_database)
-    for words in UNMIGRATED:
-        said = flows(*words)
-        assert said.exception is None or isinstance(said.exception, SystemExit), (words, said.exception)
-        assert said.exit_code in {Exit.UNAVAILABLE, Exit.USAGE, Exit.REJECTED}, (words, said.output)
-    one_sentence(flows("status"), Exit.UNAVAILABLE, "python -m flows migrate up")
-
-
 def test_status_of_nothing_says_so(product: Product) -> None:
     assert flows("status").stdout == "no open run\n"
     product.sign_up()
@@ -197,7 +174,7 @@ def test_a_retry_goes_on_and_buys_nothing_twice(product: Product) -> None:
 
 
 def test_a_retry_of_what_is_not_there_or_has_ended_is_refused(product: Product) -> None:
-    one_sentence(flows("retry", str(uuid4())), Exit.USAGE, "no run")
+    one_sentence(flows("retry", str(uuid4())), Exit.REJECTED, "no run")
     customer = product.sign_up(subscription=None)
     onboarded(product, customer)
     run_id = str(product.run_of(customer)["id"])
@@ -216,7 +193,7 @@ def test_an_operator_adopts_the_server_whose_label_was_lost(product: Product) ->
     assert line.split("\t")[:3] == [order["token"], "server", "needs_operator"]
     decide = ("orders", "decide", order["token"], "adopt")
     one_sentence(flows(*decide), Exit.USAGE, "adopt needs --server")
-    one_sentence(flows(*decide, "--server", "999999"), Exit.USAGE, "no server 999999 in our account")
+    one_sentence(flows(*decide, "--server", "999999"), Exit.REJECTED, "no server 999999 in our account")
     assert product.order_of(customer)["state"] == "needs_operator"
     assert flows(*decide, "--server", str(server["serviceid"])).exit_code == Exit.OK
     assert flows("retry", str(order["run_id"]), "--yes").exit_code == Exit.WAITING
@@ -252,7 +229,7 @@ def test_an_abandoned_order_is_never_called_again(product: Product) -> None:
 
 
 def test_decisions_about_nothing_are_refused(product: Product) -> None:
-    one_sentence(flows("orders", "decide", "pm-x", "abandon"), Exit.USAGE, "no order pm-x")
+    one_sentence(flows("orders", "decide", "pm-x", "abandon"), Exit.REJECTED, "no order pm-x")
     one_sentence(flows("orders", "decide", "pm-x", "forget"), Exit.USAGE, "no decision 'forget'")
 
 

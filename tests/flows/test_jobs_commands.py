@@ -52,7 +52,7 @@ def test_inspect_shows_every_attempt(product: Product) -> None:
     said = json.loads(flows("jobs", "inspect", str(job), "--json").stdout)
     assert (said["status"], said["log"][0]["status"]) == ("queued", "retried")
     assert said["log"][0]["message"].startswith("by bootstrap:")
-    assert flows("jobs", "inspect", str(uuid4())).exit_code == Exit.USAGE
+    assert flows("jobs", "inspect", str(uuid4())).exit_code == Exit.REJECTED
 
 
 def test_retry_and_cancel_say_which_jobs_they_left(product: Product) -> None:
@@ -75,7 +75,7 @@ def test_a_queue_is_paused_until_it_is_resumed(product: Product) -> None:
     assert product.rows("SELECT is_active FROM job_queues WHERE name = 'analytics'") == [{"is_active": True}]
     (told,) = product.rows("SELECT is_resolved, resolved_by FROM system_notifications")
     assert (told["is_resolved"], told["resolved_by"].partition(":")[0]) == (True, "bootstrap")
-    assert flows("jobs", "pause", "nothing").exit_code == Exit.USAGE
+    assert flows("jobs", "pause", "nothing").exit_code == Exit.REJECTED
 
 
 def test_what_cannot_be_meant_is_refused(product: Product) -> None:
