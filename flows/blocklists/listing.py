@@ -23,6 +23,7 @@ from flows import states
 from flows.blocklists.lists import found_on, is_subject, proven_lists, spent_lists, tell_of_codes
 from flows.blocklists.looked import Looked, ended, weighed
 from flows.blocklists.turns import Turn, turn_of
+from flows.collector import seldom_collecting
 from flows.policy.blocklists import Act, Kind, kind_of
 from flows.resources import Resources, resources
 from sql import alerts, blacklist_checks, infrastructure_events, provider_blacklist_status
@@ -84,7 +85,8 @@ async def checked(r: Resources, check_type: CheckType) -> int:
     runs = runs_by_subject(rows)
     turns = [turn_of(lists, one, runs.get(one.id, {})) for one in fit]
     spent = await spent_lists(r, [(one, len(turn.names)) for turn in turns for one in turn.lists])
-    looked = await asyncio.gather(*(look(r, turn, spent) for turn in turns))
+    with seldom_collecting():
+        looked = await asyncio.gather(*(look(r, turn, spent) for turn in turns))
     looked += [Looked(one, (), (), (), ()) for one in due if one not in fit]  # a name that is none: nothing to ask
     await tell_of_codes(r, [found for one in looked for found in one.found])
     async with as_orchestrator(r.pool) as conn:

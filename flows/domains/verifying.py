@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows import states
+from flows.collector import seldom_collecting
 from flows.dispatch import resume
 from flows.domains import alerting, observing, repairing
 from flows.domains.looking import Seen, look_at
@@ -82,7 +83,8 @@ async def sweep_chunk(r: Resources, limit: int = CHUNK) -> int:
         async with at_once:
             return await look_at(r.resolver, domain)
 
-    found = await asyncio.gather(*map(one, claimed))
+    with seldom_collecting():
+        found = await asyncio.gather(*map(one, claimed))
     if unknown := [domain.id for domain, seen in zip(claimed, found, strict=True) if seen is None]:
         async with as_orchestrator(r.pool) as conn:
             await domains.put_off(conn, unknown, NOTHING_KNOWN_SECONDS)

@@ -15,6 +15,7 @@ import dns.exception
 import dns.rdatatype
 import dns.resolver
 
+from flows.collector import seldom_collecting
 from flows.domains.surveying import survey
 from flows.policy.verdict import Truth
 from providers.resolver import Answer, Inquiry, Outcome, Resolver
@@ -93,7 +94,8 @@ async def surveyed(resolver: Any, names: Sequence[str]) -> tuple[list[str], int]
             if all(verdict.truth is Truth.PASS for verdict in verdicts):
                 right.append(name)
 
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    with seldom_collecting():  # as a sweep does
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
     return right, asked
 
 

@@ -1,5 +1,9 @@
-"""A command imports what it needs: the list of help nothing of the product, what only asks the tables no Prefect."""
+"""A command imports what it needs: the list of help nothing of the product, what only asks the tables no Prefect.
 
+And how seldom Python looks for garbage in what was loaded, and in what a sweep makes.
+"""
+
+import gc
 import json
 import os
 import subprocess
@@ -10,6 +14,7 @@ import pytest
 import typer
 
 from flows.__main__ import app
+from flows.collector import SELDOM, USUAL, seldom_collecting
 from flows.commands.registry import COMMANDS
 from tests.support.product import Product
 
@@ -80,3 +85,22 @@ def test_what_a_command_loaded_is_not_looked_through_for_garbage_and_what_it_mak
     collects, spared, looked_through = json.loads(alone(LOOKED_THROUGH))
     assert collects
     assert spared > 10 * looked_through
+
+
+def test_a_sweep_is_seldom_looked_through_and_whatever_comes_after_as_usual() -> None:
+    def failing_sweep() -> None:
+        with seldom_collecting():
+            raise LookupError(str(gc.get_threshold()))
+
+    with seldom_collecting(), pytest.raises(LookupError, match=str(SELDOM)):
+        failing_sweep()
+    assert gc.get_threshold() == USUAL
+
+
+def test_of_two_sweeps_at_once_the_last_to_end_leaves_it_as_usual() -> None:
+    first, second = seldom_collecting(), seldom_collecting()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == USUAL
