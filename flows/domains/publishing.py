@@ -153,11 +153,12 @@ def ours_before(domain: Domain, record: ExpectedRecord) -> list[str]:
 async def carry_out(r: Resources, plan: Plan, *, actor: str, flow_run_id: UUID | None = None) -> None:
     """Write down what stands there and what will, then publish; Changed when a set is no longer what was read.
 
-    Rejected for a plan that would replace much of the zone or weaken what is stricter, however it came about.
+    Rejected for a plan that would replace much of what the tenant has there, or weaken it, however it came about.
     """
     if not plan.changes:
         return
-    if why := refusal(plan.changes, len(plan.decisions)):
+    ours = {(record.name, record.rtype): ours_before(plan.domain, record) for record, _ in plan.decisions}
+    if why := refusal(plan.changes, len(plan.decisions), ours):
         raise Rejected("dns_host", "publish", why)
     sets = [
         {"name": c.name, "type": c.rtype, "ttl": c.ttl, "before": list(c.before), "after": list(c.values)}

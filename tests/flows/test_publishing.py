@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from typer.testing import CliRunner
 from flows.__main__ import app
 from flows.commands.terminal import Exit
 from flows.domains.publishing import Plan, carry_out, planned
+from flows.hosts import instance_of
 from flows.onboarding.plans import estate_of, plan_of
+from flows.onboarding.records import written_down
 from flows.policy.records import Conflict, expected_records
+from flows.policy.records.safety import refusal
 from flows.resources import resources
 from providers.dns_host import RecordChange
 from providers.errors import Unconfirmed
-from sql import domains
+from sql import domains, smtp_ip_addresses
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 from tests.support.furnished import ADDRESS, furnished
@@ -29,6 +33,7 @@ from tests.support.product import Customer, Product
 
 pytestmark = pytest.mark.skipif(KNOTD is None, reason="needs knotd: apt-get install knot")
 SECRET = base64.b64encode(b"CANARY-CANARY-CANARY-CANARY-CANA").decode()
+MANY = 7  # addresses, whose A records are more than 30 % of what is published
 STRICT = "v=DMARC1; p=reject; adkim=s; aspf=s; rua=mailto:them@other.example"
 NESTED = "".join(f" include:i{n}" for n in range(1, 9))
 RECORDS = f"""\
@@ -122,6 +127,28 @@ async def test_what_was_planned_is_published_once(serve) -> None:
     again = await tenant.plan()
     assert again.changes == ()
     assert await tenant.read("acme.example") == sorted(["unrelated", f"v=spf1 ip4:{ADDRESS} ~all"])
+
+
+async def test_a_host_that_moves_takes_what_is_ours_along_however_much_of_a_small_zone_it_is(serve) -> None:
+    tenant = await serve()
+    async with resources() as r:
+        instance = await instance_of(r, tenant.run)
+        async with as_orchestrator(r.pool) as conn:
+            for more in range(1, MANY):
+                await smtp_ip_addresses.take_over(
+                    conn, tenant_id=tenant.customer.pk, vps_instance_id=instance.id, ip_address=ADDRESS + more,
+                    monthly_cost=Decimal(0),
+                )  # fmt: skip
+        await written_down(r, tenant.run, await estate_of(r, tenant.run))
+    await tenant.publish()
+    tenant.product.rows("UPDATE smtp_ip_addresses SET ip_address = ip_address + 20")
+    async with resources() as r:
+        await written_down(r, tenant.run, await estate_of(r, tenant.run))
+    plan = await tenant.publish()
+    moved = [change for change in plan.changes if change.rtype == "A"]
+    assert [change.values for change in moved] == [(str(ADDRESS + 20 + n),) for n in range(MANY)]
+    assert refusal(moved, len(plan.decisions))  # had they been the tenant's
+    assert await tenant.read("mail7.acme.example", "A") == [str(ADDRESS + 26)]
 
 
 async def test_a_stricter_dmarc_record_stays_as_strict(serve) -> None:

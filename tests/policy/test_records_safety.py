@@ -76,6 +76,30 @@ def test_more_than_a_third_of_what_stands_is_not_replaced_unasked(replaced, look
     assert (refusal(changes, looked_at) is not None) is refused
 
 
+@pytest.mark.parametrize(("of_ours", "refused"), [(0, True), (1, True), (2, True), (3, False), (4, False)])
+def test_what_we_put_there_ourselves_is_no_loss_of_the_tenants(of_ours, refused) -> None:
+    changes = [change("192.0.2.1", "192.0.2.2", f"n{n}.acme.example", "A") for n in range(4)]
+    ours = {(one.name, one.rtype): ("192.0.2.1",) for one in changes[:of_ours]}
+    assert (refusal(changes, 5, ours) is not None) is refused
+
+
+def test_one_value_of_the_tenants_among_ours_is_still_a_loss() -> None:
+    mixed = [Change(f"n{n}.acme.example", "A", ("192.0.2.9",), 300, ("192.0.2.1", "192.0.2.7"), "test") for n in (1, 2)]
+    assert refusal(mixed, 2, {(one.name, "A"): ("192.0.2.1",) for one in mixed}) is not None
+    assert refusal(mixed, 2, {(one.name, "A"): one.before for one in mixed}) is None
+    assert refusal(mixed, 2, {(one.name, "TXT"): one.before for one in mixed}) is not None
+
+
+def test_a_name_of_ours_is_known_however_it_is_written() -> None:
+    moved = [change("Mail.Acme.Example.", "mail.other.example", f"n{n}.acme.example", "CNAME") for n in (1, 2)]
+    assert refusal(moved, 2, {(one.name, "CNAME"): ("mail.acme.example",) for one in moved}) is None
+
+
+def test_a_weaker_policy_is_refused_though_it_was_ours() -> None:
+    weaker = change("v=DMARC1; p=reject", "v=DMARC1; p=none")
+    assert refusal([weaker], 10, {(weaker.name, "TXT"): weaker.before}) is not None
+
+
 def test_what_only_gains_our_words_replaces_nothing() -> None:
     merged = [
         change("v=spf1 mx -all", "v=spf1 mx ip4:198.51.100.7 -all", "acme.example"),

@@ -1,10 +1,11 @@
 """The last look before a publication: what no plan may do to a tenant's zone, however it came about."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from flows.policy.dmarc import DmarcRecord, DmarcSyntax, dmarc_texts, inherited, parse_dmarc, seen_dmarc
 from flows.policy.records.publication import Change
+from flows.policy.records.reading import canonical
 from flows.policy.spf import SpfRecord, SpfSyntax, own_terms, parse_spf, spf_texts
 
 MOST_REPLACED: Final = 0.30  # of the record sets that the plan has looked at
@@ -12,22 +13,26 @@ ALWAYS_ALLOWED: Final = 1  # set: less than one cannot be replaced, and of a fre
 STRICTNESS: Final = {"+": 0, "?": 1, "~": 2, "-": 3}
 UNKNOWN_END: Final = -1
 
+Ours = Mapping[tuple[str, str], Collection[str]]
+"""By name and type of a record set: values that we put there ourselves."""
 
-def refusal(changes: Sequence[Change], looked_at: int) -> str | None:
+
+def refusal(changes: Sequence[Change], looked_at: int, ours: Ours | None = None) -> str | None:
     """Why the publication must not go out by itself; None when it may. `looked_at`: record sets, kept ones included."""
     for change in changes:
         if why := weakens(change):
             return f"{change.name} {change.rtype}: {why}"
-    replaced = [change for change in changes if lost(change)]
+    replaced = [change for change in changes if lost(change, (ours or {}).get((change.name, change.rtype), ()))]
     if len(replaced) > max(ALWAYS_ALLOWED, MOST_REPLACED * looked_at):
         names = ", ".join(change.name for change in replaced[:3])
         return f"{len(replaced)} of {looked_at} record sets would be replaced ({names} …), more than 30 %"
     return None
 
 
-def lost(change: Change) -> set[str]:
-    """Values that would be gone; SPF and DMARC texts are merged with and not replaced, else `weakens` has refused."""
-    gone = set(change.before) - set(change.values)
+def lost(change: Change, ours: Collection[str] = ()) -> set[str]:
+    """Values of the tenant's that would be gone; SPF and DMARC texts are merged with, else `weakens` has refused."""
+    own = {canonical(change.rtype, value) for value in ours}
+    gone = {value for value in set(change.before) - set(change.values) if canonical(change.rtype, value) not in own}
     return gone if change.rtype != "TXT" else gone - {*spf_texts(gone), *dmarc_texts(gone)}
 
 
