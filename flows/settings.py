@@ -11,11 +11,11 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from flows.setting_sources import Environment, SecretFiles
 from sql.session import is_dsn
 
 PREFIX = "PENGUINMAILS_"
@@ -365,8 +365,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before secret files; no .env file is read."""
-        del settings_cls, dotenv_settings
-        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings)
+        del env_settings, dotenv_settings
+        return init_settings, Environment(settings_cls), SecretFiles(file_secret_settings)
 
     @model_validator(mode="after")
     def only_the_sandbox_is_lax(self) -> Self:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prefect import Flow
 
+from flows.commands.registry import COMMANDS
 from flows.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,12 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
     }
     listed = set(re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert listed == fields
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_names_every_command(name: str) -> None:
+    rows = re.findall(r"^\| (`python -m flows .*?) \| ", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [row for row in rows if re.search(rf"(`|flows ){name}[ `]", row)]
 
 
 def test_the_locks_carry_no_address() -> None:

@@ -76,6 +76,9 @@ async def _down(target: Target, to: int, *, allow_data_loss: bool, dry_run: bool
     )
     for item in moved:
         out.print(f"{item.label} {item.direction} {item.duration_ms} ms", markup=False)
+    if not moved:
+        stands = len((await migrate.status(await migration_dsn(target), target)).applied)
+        out.print(f"{target}: stands at {stands:04}, nothing above {to:04} to take back")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from flows.__main__ import EXIT_CODES, app
 from flows.commands.describe import BEGINS, ENDS
 from flows.commands.terminal import Exit
 from flows.states import ONBOARDING_STEPS
+from sql.migration_files import migrations_of
 from tests.support.product import Customer, Product
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,10 @@ def test_a_database_that_is_away_is_7(product: Product) -> None:
 def test_a_setting_that_cannot_be_read_is_2_and_named(product: Product) -> None:
     product.configure(HOSTWINDS__BURST="many")
     one_sentence(flows("status"), Exit.USAGE, "hostwinds.burst")
+    product.configure(HOSTWINDS__BURST="2", SEALING__KEYS="CANARY-key")
+    said = flows("status")
+    one_sentence(said, Exit.USAGE, "PENGUINMAILS_SEALING__KEYS is no JSON")
+    assert "CANARY" not in said.output
 
 
 @pytest.mark.parametrize("words", [("migrate", "up"), ("serve",), ("status",)], ids=" ".join)
@@ -249,6 +254,12 @@ def test_the_schema_is_up_to_date_and_says_so_in_json(product: Product) -> None:
     assert {(row["target"], len(row["pending"]), row["problem"]) for row in json.loads(said.stdout)} == {
         ("core", 0, None), ("analytics", 0, None)}  # fmt: skip
     assert "up to date" in flows("migrate", "up").stdout
+    stands = str(len(migrations_of("core"))).zfill(4)
+    for above in ("99", stands):
+        said = flows("migrate", "down", "core", above)
+        assert (said.exit_code, said.stdout) == (
+            Exit.OK, f"core: stands at {stands}, nothing above {int(above):04} to take back\n"
+        )  # fmt: skip
     one_sentence(flows("migrate", "down", "nowhere", "0"), Exit.USAGE, "no target 'nowhere'")
 
 

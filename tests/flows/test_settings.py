@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_a_setting_that_cannot_be_meant_is_refused_by_name(environment, name: st
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSH__WORKER_NETWORKS", "10.0.0.0/8"),
+        ("SEALING__KEYS", "CANARY-key"),
+        ("HOSTWINDS__ADD_IP_FIELDS", '{"serviceid": CANARY}'),
+        ("MAIL__PROOF_RECEIVERS", '[{"password": "CANARY"'),
+        ("MAIL", "CANARY"),
+    ],
+)
+def test_a_list_or_map_that_is_no_json_is_named_without_its_value(environment, name: str, value: str) -> None:
+    environment.setenv(f"PENGUINMAILS_{name}", value)
+    environment.setenv("PENGUINMAILS_BILLING__GRACE_DAYS", value if name == "MAIL" else "1")
+    with pytest.raises(ValueError, match=f"^PENGUINMAILS_{name} is no JSON") as refused:
+        Settings()
+    assert "CANARY" not in "".join(traceback.format_exception(refused.value))
+
+
 def test_the_sandbox_permits_plain_http_and_documentation_addresses(environment) -> None:
     environment.setenv("PENGUINMAILS_HOSTWINDS__SANDBOX", "true")
     environment.setenv("PENGUINMAILS_HOSTWINDS__BASE_URL", "http://203.0.113.10:8080/cloud/api.php")
@@ -101,6 +120,13 @@ def test_secrets_come_from_files_and_the_environment_comes_first(tmp_path: Path)
     assert read_with_files(tmp_path).stdout.strip() == "CANARY-from-file"
     both = read_with_files(tmp_path, PENGUINMAILS_HOSTWINDS__API_KEY="CANARY-from-environment")
     assert both.stdout.strip() == "CANARY-from-environment"
+
+
+def test_a_file_that_is_no_json_is_named_without_its_value(tmp_path: Path) -> None:
+    (tmp_path / "PENGUINMAILS_SEALING__KEYS").write_text("CANARY-from-file")
+    refused = read_with_files(tmp_path)
+    assert "PENGUINMAILS_SEALING__KEYS is no JSON" in refused.stderr
+    assert "CANARY" not in refused.stderr
 
 
 def test_a_folder_of_secrets_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
