@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from flows.policy.names import is_record_name, shortened
@@ -54,6 +55,7 @@ class KeyRecord(NamedTuple):
         return f"k={self.algorithm} sha256:{hashlib.sha256(self.key).hexdigest()[:12]}"
 
 
+@lru_cache(maxsize=1024)  # asked for, and then judged
 def key_name(selector: str, domain: str) -> str:
     """Where the key of a selector stands; ValueError with one sentence for what is no selector."""
     name = f"{selector}._domainkey.{domain}"

@@ -88,7 +88,7 @@ def is_a_label(label: str) -> bool:
 def is_record_name(text: str) -> bool:
     """Whether `text` can own a DNS record of ours: host name labels, where underscores are allowed too."""
     name = text.removesuffix(".")
-    return 0 < len(name) <= MAX_NAME and all(RECORD_LABEL.fullmatch(label) for label in name.lower().split("."))
+    return 0 < len(name) <= MAX_NAME and all(map(RECORD_LABEL.fullmatch, name.lower().split(".")))
 
 
 def same_form(name: str) -> str:

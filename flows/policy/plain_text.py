@@ -11,7 +11,7 @@ MOST_LINE: Final = 3000
 
 def shown(values: Iterable[str]) -> tuple[str, ...]:
     """Values that strangers published as they may be stored and printed: at most eight, each of bounded length."""
-    return tuple([plain(value) for value in islice(values, MOST_VALUES)])
+    return tuple(map(plain, islice(values, MOST_VALUES)))
 
 
 def plain(text: str, most: int = MOST_TEXT) -> str:

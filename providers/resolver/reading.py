@@ -49,6 +49,8 @@ def _chain(question: Question, records: tuple[Record, ...]) -> tuple[str, tuple[
     name, aliases, ttl = question.name, (), wire.MAX_TTL
     if not records:
         return name, aliases, ttl, []
+    if len(records) == 1 and records[0].rtype == question.rtype and records[0].owner == name:  # as most answers are
+        return name, aliases, records[0].ttl, [records[0]]
     while len(aliases) <= 2 * MAX_HOPS:
         found = [record for record in records if record.rtype == question.rtype and record.owner == name]
         if found:

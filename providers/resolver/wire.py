@@ -119,6 +119,8 @@ def _remember(question: Question, data: bytes, end: int, message: Message) -> No
 
 
 def _records(question: Question, data: bytes, at: int, count: int) -> tuple[tuple[Record, ...], int]:
+    if not count:
+        return (), at
     records: list[Record] = []
     seen: set[tuple[str, int, str | bytes]] = set()
     for _ in range(count):
