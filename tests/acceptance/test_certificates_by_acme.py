@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.pebble import Wire, wire_between
-from tests.support.world import DONE, PATIENCE_SECONDS, RECEIVER, WAITING, Lab, Tenant
+from tests.support.world import DONE, PATIENCE_SECONDS, RECEIVER, REJECTED, WAITING, Lab, Tenant
 from tests.support.world_leaks import places, stored
 from tests.support.world_mail import line_to, refusal, written
 from tests.support.world_secrets import leaks
@@ -18,7 +18,6 @@ from tests.support.world_secrets import leaks
 ACME = {"PENGUINMAILS_MAIL_HOST__CERTIFICATE_ISSUER": "acme"}
 CONTROL, CERTIFICATES = "203.0.113.10", "203.0.113.55"
 SHORT_LIFE_SECONDS = 120
-USAGE = 2
 INVALID = json.dumps(
     {
         "status": "invalid", "finalize": "https://wire.lab.example", "authorizations": [],
@@ -287,7 +286,7 @@ def test_a_renewal_that_cannot_be_is_told_to_staff_until_it_can(
         assert "0 certificates" in renew(quiet)  # put off: nobody hammers an authority that is down
     finally:
         quiet.world.pebble.restart()
-    assert quiet.flows("certificates", "renew", "nowhere.example", **ACME).code == USAGE
+    assert quiet.flows("certificates", "renew", "nowhere.example", **ACME).code == REJECTED
     ran = quiet.flows("certificates", "renew", str(quiet.instance_of(certified)["hostname"]), **ACME)
     assert "renewed" in ran.out, ran.said
     assert quiet.one("SELECT is_resolved FROM system_notifications WHERE id = %s", alert["id"])["is_resolved"]

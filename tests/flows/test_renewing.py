@@ -129,7 +129,7 @@ def test_the_command_lists_what_is_shown_and_looks_at_the_host_that_is_named(pro
     product.rows("UPDATE vps_instances SET certificate_due_at = now() + interval '30 days'")
     assert "0 certificates" in flows("certificates", "renew").stdout
     unknown = flows("certificates", "renew", "mail.beta.example")
-    assert (unknown.exit_code, "no host mail.beta.example" in unknown.stderr) == (2, True)
+    assert (unknown.exit_code, "no host mail.beta.example" in unknown.stderr) == (5, True)
     assert "pm-test-1-01 waiting_for" in flows("certificates", "renew", NAME).stdout
 
 
