@@ -9,6 +9,7 @@ _SHAPES = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"(?i)\b(authorization)(\"?'?\s*[=:]\s*\"?'?)[^\r\n\"',}]+"), rf"\1\2{MASK}"),  # scheme and credential
     (re.compile(r"(?i)\b(password|passwd|secret|api|api_key)(\"?'?\s*[=:]\s*\"?'?)[^\s&\"',}]+"), rf"\1\2{MASK}"),
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{MASK}@"),  # in an address, as it is written there: p%40ss
 )
 _KNOWN_MINIMUM = 6  # shorter values would blank ordinary words
 

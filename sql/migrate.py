@@ -271,7 +271,8 @@ async def _apply(conn: AsyncConnection, migration: Migration, *, dry_run: bool) 
         try:
             await _run_file(conn, migration, migration.up)
         finally:
-            await conn.execute("RESET ROLE")
+            if not conn.closed:
+                await conn.execute("RESET ROLE")
         await _record(conn, migration, _since(started))
     return Moved(migration.label, "up", _since(started), dry_run)
 

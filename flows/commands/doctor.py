@@ -304,5 +304,5 @@ def database() -> None:
 
 async def _database() -> str:
     if settings().database.core_dsn is not None:
-        stop(Exit.USAGE, "PENGUINMAILS_DATABASE__CORE_DSN is set, and may hold a password: it is not printed")
+        stop(Exit.USAGE, "PENGUINMAILS_DATABASE__CORE_DSN is set; it may hold a password, and is not printed")
     return await core_dsn()

@@ -14,6 +14,7 @@ SERVER_ENVIRONMENT = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "providers,sql,flows",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 """No analytics, three days of events, thirty days of runs, heartbeats that make a lost process visible."""
 

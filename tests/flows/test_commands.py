@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from flows.commands.describe import BEGINS, ENDS
 from flows.commands.terminal import Exit
 from flows.states import ONBOARDING_STEPS
 from sql.migration_files import migrations_of
+from tests.support.emulator import until
 from tests.support.product import Customer, Product
 
 ROOT = Path(__file__).parents[2]
@@ -261,6 +263,16 @@ def test_the_schema_is_up_to_date_and_says_so_in_json(product: Product) -> None:
             Exit.OK, f"core: stands at {stands}, nothing above {int(above):04} to take back\n"
         )  # fmt: skip
     one_sentence(flows("migrate", "down", "nowhere", "0"), Exit.USAGE, "no target 'nowhere'")
+
+
+def test_a_database_that_goes_away_under_a_migration_is_7(product: Product) -> None:
+    waits = "SELECT {} FROM pg_stat_activity WHERE application_name = 'penguin:migrate' AND wait_event = 'advisory'"
+    with psycopg.connect(product.dsn, autocommit=True) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("SELECT pg_advisory_lock(hashtext('penguin_migrations'))")
+        said = thread.submit(flows, "migrate", "up")
+        until(lambda: product.rows(waits.format("1")), "it waits for the migrators' lock")
+        product.rows(waits.format("pg_terminate_backend(pid)"))
+        one_sentence(said.result(60), Exit.UNAVAILABLE, "database: terminating connection")
 
 
 def test_a_page_is_not_written_from_a_database_that_is_behind(

@@ -24,6 +24,7 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nCANARYkey\nmore\n-----END OPENSSH PR
         f"read {KEY} from disk",
         "-----BEGIN RSA PRIVATE KEY-----\nCANARY cut off",
         "secret = 'CANARY6'",
+        "no answer from postgresql://app:CANARY%409@db.example/app",
     ],
 )
 def test_what_looks_like_a_secret_is_masked(text: str) -> None:
@@ -33,7 +34,13 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["the api answered", "password login is refused", "step=order_server run=7f3a ms=1840"]
+    "text",
+    [
+        "the api answered",
+        "password login is refused",
+        "step=order_server run=7f3a ms=1840",
+        "see https://shop.example:8443/help or write to help@shop.example",
+    ],
 )
 def test_ordinary_words_are_left_alone(text: str) -> None:
     assert Redactor().clean(text) == text

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 import psycopg
@@ -239,6 +240,42 @@ async def until(dsn: str, statement: str) -> None:
             return
         await asyncio.sleep(0.05)
     pytest.fail(f"never true: {statement}")
+
+
+SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+
+
+async def cut(dsn: str, migrator: Awaitable[object]) -> None:
+    """Let the database go away under a migrator in the middle of a file; it says so in one sentence."""
+    running = asyncio.ensure_future(migrator)
+    await until(dsn, SLEEPS)
+    ask(dsn, SLEEPS.replace("SELECT 1", "SELECT pg_terminate_backend(pid)"))
+    with pytest.raises(Contended, match=r"^database: terminating connection[^\n]*$"):
+        await running
+
+
+async def test_a_database_that_goes_away_under_a_file_leaves_whole_files(empty_database: str, files: Path) -> None:
+    slow = files / "core" / "0003_tenant_keys.sql"
+    slow.write_text(slow.read_text() + "SELECT pg_sleep(60);\n")
+    await cut(empty_database, migrate.up(empty_database, "core", folder=files))
+    assert ask(empty_database, "SELECT max(version) FROM schema_migrations") == [(2,)]
+    await migrate.up(empty_database, "core", to=3)
+    back = files / "core" / "0002_indexes.down.sql"
+    back.write_text(back.read_text() + "SELECT pg_sleep(60);\n")
+    shutil.copy(FOLDER / "core" / slow.name, slow)
+    await cut(empty_database, migrate.down(empty_database, "core", to=1, allow_data_loss=True, folder=files))
+    assert ask(empty_database, "SELECT max(version) FROM schema_migrations") == [(3,)]  # all of the way back, or none
+    assert (await migrate.up(empty_database, "core"))[0].label.startswith("core 0004 ")
+
+
+async def test_a_database_that_goes_away_under_a_file_without_transaction_leaves_it_pending(
+    empty_database: str, files: Path
+) -> None:
+    last = len(migrations_of("core")) + 1
+    (files / "core" / f"{last:04}_slow.sql").write_text("-- no-transaction: slow\nSELECT pg_sleep(60);\n")
+    (files / "core" / f"{last:04}_slow.down.sql").write_text("SELECT 1;\n")
+    await cut(empty_database, migrate.up(empty_database, "core", folder=files))
+    assert (await migrate.status(empty_database, "core", folder=files)).pending == (f"core {last:04} slow",)
 
 
 async def test_a_table_in_use_is_waited_for_only_briefly(empty_database: str) -> None:
