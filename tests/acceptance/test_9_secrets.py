@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.world import DONE, Lab, Tenant
 from tests.support.world_leaks import places, stored
+from tests.support.world_prefect import ask
 from tests.support.world_secrets import forms, leaks
 
 PLANTED = "Planted-8dK3/v+Lq=secret"
@@ -71,16 +72,22 @@ def test_a_planted_secret_is_found_in_every_form(lab: Lab, form: bytes) -> None:
     assert found == [f"planted in {planted}"]
 
 
-def test_a_secret_is_found_among_arguments_in_a_journal_in_a_shells_history_and_in_a_database(
+def test_a_secret_is_found_among_arguments_in_a_journal_in_a_shells_history_and_in_both_databases(
     lab: Lab, quiet: Lab, settled: Tenant
 ) -> None:
     quiet.on_host(settled, f"logger 'password={PLANTED}'; sh -c 'sleep 1; : {PLANTED}'")
     quiet.on_host(settled, "cat >> /root/.bash_history", f"export PASSWORD={TYPED}\n".encode())
     quiet.rows("UPDATE tenants SET name = %s WHERE id = %s RETURNING id", PLANTED, settled.id)
+    ask(lab, "/artifacts/", key="planted", type="markdown", data=f"the password is {PLANTED}")
     try:
         found = leaks({"planted": PLANTED, "typed": TYPED}, places(lab, quiet))
     finally:
         quiet.rows("UPDATE tenants SET name = 'settled' WHERE id = %s RETURNING id", settled.id)
     token = quiet.instance_of(settled)["instance_id"]
-    assert {"planted in process arguments", "planted in dump of quiet", f"planted in logs of {token}"} <= set(found)
+    assert {
+        "planted in process arguments",
+        "planted in dump of quiet",
+        "planted in prefect.db:artifact",
+        f"planted in logs of {token}",
+    } <= set(found)
     assert [one for one in found if one.startswith("typed")] == [f"typed in logs of {token}"]
