@@ -8,6 +8,7 @@ import typer
 
 from flows.acting import actor
 from flows.commands.permission import changes
+from flows.commands.status import known_tenant
 from flows.commands.terminal import Exit, out, run, say_json, show_table, stop
 from flows.domains.publishing import Plan, last_publication, note, planned, undo
 from flows.onboarding.plans import estate_of, plan_of
@@ -16,13 +17,16 @@ from flows.policy.names import host_name
 from flows.policy.records import Conflict, Entry, Holder, Keep, Need, dmarc_start, entries, expected_records
 from flows.policy.zone_lines import panel_name, quoted, zone_lines
 from flows.resources import Resources, resources
-from sql import dns_hosts, domains, provisioning, vps_instances
+from sql import dns_hosts, domains, provisioning, tenants, vps_instances
 from sql.domains import Domain
 from sql.session import as_orchestrator
 
 app = typer.Typer(no_args_is_help=True, help="Records of a domain: to publish by hand, or by us, and undone.")
 
 DomainWord = Annotated[str, typer.Argument(metavar="DOMAIN", help="a domain that a tenant has here")]
+OfTenant = Annotated[
+    str | None, typer.Option("--tenant", help="whose, where several claim it: name, domain or tenants.tenant_id")
+]
 
 
 class Form(StrEnum):
@@ -40,14 +44,15 @@ def records(
     everything: Annotated[
         bool, typer.Option("--all", help="also what is not the tenant's, or only convenient")
     ] = False,
+    tenant: OfTenant = None,
 ) -> None:
     """What the tenant publishes, the ownership token first, with what is wrong and its cure."""
-    run(_records(domain, form, everything=everything))
+    run(_records(domain, tenant, form, everything=everything))
 
 
-async def _records(word: str, form: Form, *, everything: bool) -> None:
+async def _records(word: str, whose: str | None, form: Form, *, everything: bool) -> None:
     async with resources() as r:
-        domain = await known_domain(r, word)
+        domain = await known_domain(r, word, whose)
     shown = [entry for entry in entries(domain.dns_records) if everything or is_tenants(entry)]
     if not shown:
         stop(Exit.REJECTED, f"{domain.domain_name} has no records yet: python -m flows onboard {domain.domain_name}")
@@ -107,14 +112,14 @@ def print_table(domain: Domain, shown: Sequence[Entry]) -> None:
 
 
 @app.command()
-def plan(domain: DomainWord) -> None:
+def plan(domain: DomainWord, tenant: OfTenant = None) -> None:
     """What publishing by the tenant's DNS host would change and what it would leave alone; nothing is changed."""
-    run(_plan(domain))
+    run(_plan(domain, tenant))
 
 
-async def _plan(word: str) -> None:
+async def _plan(word: str, whose: str | None) -> None:
     async with resources() as r:
-        found = await plan_for(r, await known_domain(r, word))
+        found = await plan_for(r, await known_domain(r, word, whose))
     for change in found.changes:
         out.print(f"change  {change.name} {change.rtype}: {change.reason}", markup=False)
         for value in change.before:
@@ -154,14 +159,15 @@ async def plan_for(r: Resources, domain: Domain) -> Plan:
 def undo_last(
     domain: DomainWord,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    tenant: OfTenant = None,
 ) -> None:
     """Put back what stood before our newest publication, where it is still ours; the tenant publishes from then on."""
-    run(_undo(domain, yes=yes))
+    run(_undo(domain, tenant, yes=yes))
 
 
-async def _undo(word: str, *, yes: bool) -> None:
+async def _undo(word: str, whose: str | None, *, yes: bool) -> None:
     async with resources() as r:
-        domain = await known_domain(r, word)
+        domain = await known_domain(r, word, whose)
         event = await last_publication(r, domain)
         if event is None:
             stop(Exit.REJECTED, f"{domain.domain_name}: no publication of ours is left to undo")
@@ -181,14 +187,15 @@ def consent(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="take the consent back; what is published stays")
     ] = False,
+    tenant: OfTenant = None,
 ) -> None:
     """Put on record that the tenant wants the domain's own mail (its MX) at our host; without it no MX is touched."""
-    run(_consent(domain, given=not withdraw))
+    run(_consent(domain, tenant, given=not withdraw))
 
 
-async def _consent(word: str, *, given: bool) -> None:
+async def _consent(word: str, whose: str | None, *, given: bool) -> None:
     async with resources() as r:
-        domain = await known_domain(r, word)
+        domain = await known_domain(r, word, whose)
         async with as_orchestrator(r.pool) as conn:
             changed = await dns_hosts.set_mx_consent(conn, domain.id, given=given)
         if changed:
@@ -197,14 +204,20 @@ async def _consent(word: str, *, given: bool) -> None:
     out.print(f"{domain.domain_name}: consent {word}{'' if changed else ' already'}", markup=False)
 
 
-async def known_domain(r: Resources, word: str) -> Domain:
-    """A domain by its name; ends the command when no tenant has it, or several claim it and none has proven it."""
+async def known_domain(r: Resources, word: str, whose: str | None = None) -> Domain:
+    """A domain by its name; ends the command when nobody has it, or several claim it, none proved it, none is named."""
     name = host_name(word)
+    tenant = await known_tenant(r, whose) if whose else None
     async with as_orchestrator(r.pool) as conn:
-        claims = await domains.find_live(conn, name)
+        live = await domains.find_live(conn, name)
+        claims = [claim for claim in live if tenant is None or claim.tenant_id == tenant.id]
         claims = [claim for claim in claims if claim.verification_status == "verified"] or claims
+        owners = [await tenants.get_tenant_by_id(conn, claim.tenant_id) for claim in claims]
         owned = await domains.list_domains(conn, claims[0].tenant_id) if len(claims) == 1 else []
+    if len(claims) > 1:
+        said = ", ".join(str(owner.tenant_id) for owner in owners if owner)
+        stop(Exit.REJECTED, f"{name} is claimed by several tenants and proven by none: add --tenant, of {said}")
     found = next((domain for domain in owned if domain.domain_name == name), None)
     if found is None:
-        stop(Exit.REJECTED, f"{name} is claimed by several tenants" if claims else f"no tenant here has {name}")
+        stop(Exit.REJECTED, f"{f'tenant {whose!r} has no' if whose else 'no tenant here has'} {name}")
     return found
