@@ -11,7 +11,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import arun_deployment
 
 from flows.resources import Resources
-from sql import tenants
+from sql import retries, tenants
 from sql.provisioning import Run
 from sql.session import as_orchestrator
 
@@ -21,7 +21,16 @@ DEPLOYMENT_OF_KIND = {"onboard": "onboard_tenant/on-signup"}
 
 
 async def resume(r: Resources, run: Run) -> FlowRun:
-    """Hand a run to a worker; the same start asked for twice is one flow run."""
+    """Hand a run to a worker; the same start asked for twice is one flow run, unless that one died on its way."""
+    flow_run = await _start_run(r, run)
+    if flow_run.state is None or not flow_run.state.is_final():
+        return flow_run
+    async with as_orchestrator(r.pool) as conn:
+        lost = await retries.count_lost_start(conn, run)
+    return await _start_run(r, lost) if lost else flow_run
+
+
+async def _start_run(r: Resources, run: Run) -> FlowRun:
     async with as_orchestrator(r.pool) as conn:
         tenant = await tenants.get_tenant_by_id(conn, run.tenant_id)
     if tenant is None:

@@ -90,12 +90,10 @@ async def park(r: Resources, run: Run, step_key: str, outcome: Waiting | Refused
     async with as_orchestrator(r.pool) as conn:
         steps = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run.id)}
         now = datetime.now(UTC)
-        # From the step's first start: waiting again does not move the deadline.
-        began = steps[step_key].started_at or now
         await provisioning.wait_run(
             conn, run.id, run.flow_run_id, reason=outcome.reason, detail=detail,
             resume_at=now + outcome.look_again_in * r.settings.waits.pace if outcome.look_again_in else None,
-            deadline_at=began + _patience(r, outcome.reason) if outcome.look_again_in else None,
+            deadline_at=_deadline(r, outcome, steps[step_key].started_at or now, now),
         )  # fmt: skip
     log.info("run=%s waiting_for=%s detail=%s", run.id, outcome.reason, detail)
     return states.waiting_for(outcome.reason, detail)
@@ -108,9 +106,18 @@ def with_end(run: Run, wait: Waiting) -> str:
     return f"{wait.detail}; mend it, then: {COMMAND} retry {run.id}"
 
 
-def _patience(r: Resources, reason: str) -> timedelta:
+def _deadline(r: Resources, wait: Waiting, began: datetime, now: datetime) -> datetime | None:
+    """When patience ends; a person has none. `began`: the step's first start.
+
+    A tenant has its days from there, whatever else is waited for in between. The provider has its hours from the first
+    wait for it: what was waited for before is not held against it (`wait_run` keeps the earlier end).
+    """
     waits = r.settings.waits
-    return timedelta(days=waits.dns_days) if reason == "dns" else timedelta(hours=waits.provider_hours)
+    if wait.look_again_in is None or wait.reason == "operator":
+        return None
+    if wait.reason == "dns":
+        return began + timedelta(days=waits.dns_days)
+    return now + timedelta(hours=waits.provider_hours)
 
 
 async def settle_failure(r: Resources, run: Run, step_key: str, error: Exception) -> State[None]:

@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from prefect import get_client
 from prefect.deployments.runner import RunnerDeployment
+from prefect.states import Crashed
 
 from flows import dispatch, serving
 from flows.onboard import onboard_tenant
@@ -64,6 +66,24 @@ async def test_the_same_start_asked_for_twice_is_one_flow_run(product: Product, 
         assert run is not None
         first, second = await dispatch.resume(r, run), await dispatch.resume(r, run)
     assert first.id == second.id
+
+
+async def test_a_start_that_died_on_its_way_is_made_again_and_counted(product: Product, deployed: None) -> None:
+    customer = product.sign_up()
+    await product.onboard(customer)
+    before = product.run_of(customer)
+    for already in (0, 1):
+        product.rows("UPDATE provisioning_runs SET resume_at = now() - interval '1 second'")
+        await swept()
+        flow_runs = await runs_for(customer.uuid)
+        assert len(flow_runs) == already + 1
+        async with get_client() as client:
+            await client.set_flow_run_state(flow_runs[0].id, Crashed(), force=True)
+    run = product.run_of(customer)
+    assert (run["status"], run["starts"], run["idle_starts"]) == ("pending", before["starts"] + 1, 1)
+    product.rows("UPDATE provisioning_runs SET updated_at = now() - interval '1 hour'")
+    await swept()
+    assert len(await runs_for(customer.uuid)) == 3  # the next as well
 
 
 async def test_a_request_id_asked_for_twice_is_one_flow_run(product: Product, deployed: None) -> None:

@@ -189,6 +189,49 @@ async def test_waiting_again_does_not_move_the_deadline(product: Product) -> Non
     assert first - datetime.now(UTC) > timedelta(days=13)
 
 
+async def parked(run: Run, wait: Waiting) -> Run:
+    """The run once more at work, and waiting again."""
+    async with resources() as r:
+        async with as_orchestrator(r.pool) as conn:
+            again = await provisioning.start_run(conn, run.id, uuid4())
+        assert again is not None
+        await park(r, again, STEP, wait)
+    return again
+
+
+AN_A_RECORD = Waiting("dns", "an A record", timedelta(minutes=5))
+A_PTR = Waiting("provider", "the PTR", timedelta(minutes=1))
+A_PURCHASE = Waiting("operator", "buy it in the panel; it is seen by itself", timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("before", [AN_A_RECORD, A_PURCHASE], ids=["the tenant", "a person"])
+async def test_what_was_waited_for_before_is_not_held_against_the_provider(product: Product, before: Waiting) -> None:
+    customer = product.sign_up()
+    run = await parked(await begun(product, customer), before)
+    product.rows("UPDATE provisioning_steps SET started_at = now() - interval '2 days' WHERE run_id = %s", run.id)
+    await parked(run, A_PTR)
+    first = product.run_of(customer)["deadline_at"]
+    assert first - datetime.now(UTC) > timedelta(hours=23)
+    await parked(run, A_PTR)
+    assert product.run_of(customer)["deadline_at"] == first
+
+
+async def test_a_provider_that_comes_and_goes_does_not_put_off_the_tenants_deadline(product: Product) -> None:
+    customer = product.sign_up()
+    run = await parked(await begun(product, customer), AN_A_RECORD)
+    end = product.run_of(customer)["deadline_at"]
+    for wait in (A_PTR, AN_A_RECORD, A_PTR, AN_A_RECORD):
+        run = await parked(run, wait)
+    assert product.run_of(customer)["deadline_at"] == end
+
+
+async def test_a_person_has_no_deadline(product: Product) -> None:
+    customer = product.sign_up()
+    await parked(await begun(product, customer), A_PURCHASE)
+    row = product.run_of(customer)
+    assert (row["deadline_at"], row["resume_at"] > datetime.now(UTC)) == (None, True)
+
+
 async def test_success_clears_what_was_wrong(product: Product) -> None:
     customer = product.sign_up()
     run = await begun(product, customer)

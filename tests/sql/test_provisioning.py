@@ -203,6 +203,25 @@ async def test_a_wait_for_dns_past_its_deadline_ends_the_run_and_a_retry_begins_
     assert (rearmed.status, rearmed.deadline_at) == ("pending", None)
 
 
+@pytest.mark.parametrize("status", ["waiting", "unconfirmed", "running", "failed"])
+async def test_a_retry_gives_whatever_is_not_done_a_new_patience(pool, tenant, status: str) -> None:
+    run = await opened(pool, tenant)
+    await started(pool, run)
+    async with as_orchestrator(pool) as conn:
+        step = await provisioning.intend_step(
+            conn, run_id=run.id, tenant_id=tenant.pk, step_key="publish_dns", ordinal=1, intent={}
+        )
+        await conn.execute(
+            "UPDATE provisioning_steps SET status = %s, started_at = now() - interval '20 days' WHERE id = %s",
+            [status, step.id],
+        )
+        await retries.rearm_run(conn, run.id, from_ordinal=None)
+        (again,) = await provisioning.list_steps(conn, run.id)
+    assert again.started_at is not None
+    assert again.started_at > datetime.now(UTC) - timedelta(hours=1)
+    assert again.status == (status if status in {"unconfirmed", "running"} else "pending")
+
+
 async def test_waiting_again_for_the_same_thing_does_not_put_off_the_deadline(pool, tenant) -> None:
     run = await opened(pool, tenant)
     for days in (1, 2, 3):
