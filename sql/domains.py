@@ -223,6 +223,16 @@ async def get_live(conn: AsyncConnection, domain_id: int) -> DueDomain | None:
     return await cursor.fetchone()
 
 
+async def hold_live(conn: AsyncConnection, domain_id: int) -> DueDomain | None:
+    """The same, held until the transaction ends: nobody else writes of it in between."""
+    cursor = conn.cursor(row_factory=class_row(DueDomain))
+    await cursor.execute(
+        f"SELECT {_DUE_COLUMNS} FROM domains WHERE id = %s AND verification_status <> 'deleted' FOR UPDATE",  # noqa: S608  a literal
+        [domain_id],
+    )
+    return await cursor.fetchone()
+
+
 async def note_looks(conn: AsyncConnection, looks: Sequence[Look]) -> set[int]:
     """Write many looks in one statement; ids of the rows that were still as they had been when they were taken."""
     cursor = await conn.execute(

@@ -30,7 +30,8 @@ async def look_at(resolver: Resolver, domain: DueDomain, *, full: bool = False) 
         return None
     full = full or not is_settled(gates)
     verdicts = await (in_full(resolver, domain, gates) if full else routinely(resolver, domain, gates))
-    outcome = looked(gates, verdicts, datetime.now(UTC), jitter=random.uniform(-1, 1))  # noqa: S311  jitter
+    jitter = random.uniform(-1, 1)  # noqa: S311  jitter
+    outcome = looked(gates, verdicts, datetime.now(UTC), before=domain.verification_status, jitter=jitter)
     return Seen(domain, gates, tuple(verdicts), outcome, full)
 
 

@@ -31,7 +31,7 @@ from providers.keys import DkimKey, new_dkim_ed25519, new_dkim_rsa
 from sql import dkim_keys, dns_checks, domains, infrastructure_events
 from sql.domains import Domain
 from sql.provisioning import Run
-from sql.session import AlreadyExists, as_orchestrator
+from sql.session import AlreadyExists, Connection, as_orchestrator
 
 LOOK_AGAIN = timedelta(minutes=5)
 OWNERSHIP = "own"  # the record by which a tenant shows that a name is its own
@@ -47,7 +47,10 @@ async def ensure_dns_published(r: Resources, run: Run) -> Outcome:
         expected = expected_records(plan_of(r, estate, domain))
         if domain.dns_host is None:
             lines.append(f"{domain.domain_name}: the tenant publishes {len(expected)} records by hand")
-            unowned += [lacking] if (lacking := await owned(r, run, estate, domain)) else []
+            try:
+                unowned += [lacking] if (lacking := await owned(r, run, estate, domain)) else []
+            except AlreadyExists:
+                return another_has(domain)
             continue
         plan = await planned(r, domain, expected)
         await carry_out(r, plan, actor=actor(run), flow_run_id=run.flow_run_id)
@@ -108,22 +111,33 @@ def and_more(domain: Domain, others: int) -> str:
     return f" (and {others} more: python -m flows dns records {domain.domain_name})" if others > 0 else ""
 
 
+def another_has(domain: Domain) -> Waiting:
+    """A name belongs to whoever proved it first."""
+    return Waiting("operator", f"{domain.domain_name} was verified by another tenant in the meantime")
+
+
 @step(name="verify_dns")
 async def ensure_dns_verified(r: Resources, run: Run) -> Outcome:
     """Every required record of every domain judged PASS; otherwise the process ends here until the tenant published."""
     estate = await estate_of(r, run)
     missing: list[tuple[Domain, ExpectedRecord, str]] = []
+    flapping: list[str] = []
     for domain in estate.domains:
         verdicts = await judged_until_settled(r, estate, domain)
         try:
-            await remember(r, run, estate, domain, verdicts)
+            status = await remember(r, run, estate, domain, verdicts)
         except AlreadyExists:
-            return Waiting("operator", f"{domain.domain_name} was verified by another tenant in the meantime")
-        missing += [(domain, record, line(verdict)) for record, verdict in verdicts if gates(record, verdict)]
+            return another_has(domain)
+        lacking = [(domain, record, line(verdict)) for record, verdict in verdicts if gates(record, verdict)]
+        if not lacking and status is not DomainStatus.VERIFIED:
+            flapping += [f"{domain.domain_name} is right at this look and was not for long: it has to stay so"]
+        missing += lacking
     if missing:
         domain, record, first = min(missing, key=lambda one: one[1].holder is not Holder.TENANT)
         sentence = f"{domain.domain_name} {first}{and_more(domain, len(missing) - 1)}"
         return Waiting(WHO_ACTS[record.holder], sentence, LOOK_AGAIN)
+    if flapping:
+        return Waiting("dns", flapping[0], LOOK_AGAIN)
     return Done({"domains": [domain.domain_name for domain in estate.domains]})
 
 
@@ -148,35 +162,46 @@ def gates(record: ExpectedRecord, verdict: Verdict) -> bool:
     return record.need is Need.REQUIRED and verdict.truth is not Truth.PASS
 
 
-async def remember(r: Resources, run: Run, estate: Estate, domain: Domain, judged: Judged) -> None:
-    """The picture, its history, the domain's status and that of its keys, in one transaction."""
-    blocked = [verdict for record, verdict in judged if gates(record, verdict)]
-    status = DomainStatus.VERIFIED if not blocked else next_status(judged)
-    picture = entries(renewed(domain.dns_records, [record for record, _ in judged]))
-    seen = looked(picture, [verdict for _, verdict in judged], datetime.now(UTC))
+async def remember(r: Resources, run: Run, estate: Estate, domain: Domain, judged: Judged) -> DomainStatus:
+    """The picture, its history, the domain's status and that of its keys, in one transaction; the domain's word.
+
+    The sweep may have looked in the meantime: what it wrote is gone on from, not what this run read before.
+    """
     async with as_orchestrator(r.pool) as conn:
+        before = await domains.hold_live(conn, domain.id)
+        if before is None:
+            return DomainStatus.DELETED
+        picture = entries(renewed(before.dns_records, [record for record, _ in judged]))
+        verdicts = [verdict for _, verdict in judged]
+        seen = looked(picture, verdicts, datetime.now(UTC), before=before.verification_status)
         await domains.note_look(conn, domain.id, records=seen.picture, error=seen.error, next_at=seen.next_at)
         await dns_checks.add_checks(
             conn, tenant_id=run.tenant_id, domain_id=domain.id, flow_run_id=run.flow_run_id,
             checks=[observing.check_of(record, verdict) for record, verdict in judged],
         )  # fmt: skip
-        moved = await domains.move(conn, domain.id, to=status, allowed_from=allowed_from(status))
-        if moved:
-            await infrastructure_events.record_event(
-                conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=domain.domain_name,
-                event=f"domain_{status}", from_status=moved, to_status=status, reason=None, actor=actor(run),
-                flow_run_id=run.flow_run_id, details={},
-            )  # fmt: skip
-        truths = {record.key: verdict.truth for record, verdict in judged}
-        for key in estate.keys[domain.id]:
-            word = "dkim-rsa" if ALGORITHMS[key.algorithm] == "rsa" else "dkim-ed"
-            if truths.get(f"{word}:{key.selector}") is Truth.PASS:
-                for to in (DkimKeyStatus.PUBLISHED, DkimKeyStatus.VERIFIED):
-                    if key.status in {DkimKeyStatus.GENERATED, DkimKeyStatus.PUBLISHED}:
-                        await dkim_keys.move(conn, key.id, to=to, allowed_from=allowed_from(to))
+        if seen.status != before.verification_status:
+            await note_word(conn, run, domain, seen.status)
+        await note_keys(conn, estate, domain, judged)
+    return seen.status
 
 
-def next_status(judged: Judged) -> DomainStatus:
-    """The word for a domain that does not pass yet."""
-    some = any(verdict.truth is Truth.PASS for record, verdict in judged if record.need is Need.REQUIRED)
-    return DomainStatus.PARTIALLY_VERIFIED if some else DomainStatus.PENDING
+async def note_word(conn: Connection, run: Run, domain: Domain, to: DomainStatus) -> None:
+    """The domain's new word, and a line of its trail."""
+    moved = await domains.move(conn, domain.id, to=to, allowed_from=allowed_from(to))
+    if moved:
+        await infrastructure_events.record_event(
+            conn, tenant_id=run.tenant_id, subject_type="domain", subject_id=domain.domain_name,
+            event=f"domain_{to}", from_status=moved, to_status=to, reason=None, actor=actor(run),
+            flow_run_id=run.flow_run_id, details={},
+        )  # fmt: skip
+
+
+async def note_keys(conn: Connection, estate: Estate, domain: Domain, judged: Judged) -> None:
+    """A key whose record was seen may sign."""
+    truths = {record.key: verdict.truth for record, verdict in judged}
+    for key in estate.keys[domain.id]:
+        word = "dkim-rsa" if ALGORITHMS[key.algorithm] == "rsa" else "dkim-ed"
+        if truths.get(f"{word}:{key.selector}") is Truth.PASS:
+            for to in (DkimKeyStatus.PUBLISHED, DkimKeyStatus.VERIFIED):
+                if key.status in {DkimKeyStatus.GENERATED, DkimKeyStatus.PUBLISHED}:
+                    await dkim_keys.move(conn, key.id, to=to, allowed_from=allowed_from(to))

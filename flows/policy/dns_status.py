@@ -190,11 +190,13 @@ def given_up(state: RecordState, at: datetime) -> RecordState:
     return replace(state, status=RecordStatus.NOT_VERIFIED, since=at) if state.status is RecordStatus.PENDING else state
 
 
-def domain_status(required: Iterable[RecordState]) -> DomainStatus:
-    """The domain's word from those of its required records."""
+def domain_status(required: Iterable[RecordState], before: str | None = None) -> DomainStatus:
+    """The domain's word from those of its required records; a verified one falls only by what is known to be wrong."""
     states = list(required)
     words = {state.status for state in states}
     if words == {RecordStatus.VERIFIED}:
+        return DomainStatus.VERIFIED
+    if before == DomainStatus.VERIFIED and not any(map(known_wrong, states)):
         return DomainStatus.VERIFIED
     if RecordStatus.FAILED in words:
         return DomainStatus.FAILED
@@ -203,6 +205,11 @@ def domain_status(required: Iterable[RecordState]) -> DomainStatus:
     if states and not any(state.conclusive for state in states) and all(state.error for state in states):
         return DomainStatus.ERROR
     return DomainStatus.PENDING
+
+
+def known_wrong(state: RecordState) -> bool:
+    """Whether something conclusive speaks against a record: one that nobody could ask for yet is not wrong."""
+    return state.status is RecordStatus.FAILED or (state.status is not RecordStatus.VERIFIED and state.fails > 0)
 
 
 def grace(verdict: Verdict) -> timedelta:

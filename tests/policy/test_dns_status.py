@@ -249,6 +249,21 @@ def test_the_domains_word_follows_from_its_records(states, word):
 
 
 @pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        (RecordState(error="timeout"), DomainStatus.VERIFIED),
+        (RecordState(fails=1), DomainStatus.PARTIALLY_VERIFIED),
+        (RecordState(RecordStatus.VERIFIED, fails=1), DomainStatus.VERIFIED),
+        (RecordState(RecordStatus.FAILED), DomainStatus.FAILED),
+    ],
+)
+def test_a_verified_domain_falls_only_by_what_is_known_to_be_wrong(state, word):
+    states = [state_of(RecordStatus.VERIFIED), state]
+    assert domain_status(states, DomainStatus.VERIFIED) is word
+    assert domain_status([state_of(RecordStatus.PENDING), state], DomainStatus.PENDING) is not DomainStatus.VERIFIED
+
+
+@pytest.mark.parametrize(
     ("subject", "reason", "days"),
     [
         ("dkim-rsa:pm202611r", "key_mismatch", 1),

@@ -40,9 +40,13 @@ class Looked:
 
 
 def looked(
-    entries: Sequence[Entry], verdicts: Sequence[Verdict], at: datetime, *, jitter: float = 0.0, rules: Rules = SHIPPED
-) -> Looked:
-    """Fold one verdict for each entry into the picture; optional records are shown and decide nothing."""
+    entries: Sequence[Entry], verdicts: Sequence[Verdict], at: datetime, *, before: str | None = None,
+    jitter: float = 0.0, rules: Rules = SHIPPED,
+) -> Looked:  # fmt: skip
+    """Fold one verdict for each entry into the picture; optional records are shown and decide nothing.
+
+    `before`: the domain's word until now.
+    """
     rows: list[dict[str, Any]] = []
     states: list[RecordState] = []
     notices: list[tuple[Verdict, Notice]] = []
@@ -58,7 +62,7 @@ def looked(
             nexts.append(again)
     return Looked(
         picture={"records": rows},
-        status=domain_status(states),
+        status=domain_status(states, before),
         blocked=next((v for e, v in zip(entries, verdicts, strict=True) if blocks(e, v)), None),
         notices=tuple(notices),
         changed=tuple(place for place, (e, v) in enumerate(zip(entries, verdicts, strict=True)) if differs(e, v)),
