@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from flows import nudges, states
 from flows.acting import NotPermitted, who_may
 from flows.dispatch import resume
+from flows.late_servers import look_for_late_servers
 from flows.policy.recovery import IDLE_STARTS_LIMIT, STARTS_LIMIT, worn_out
 from flows.resources import resources
 from sql import provisioning, retries
@@ -28,7 +29,7 @@ CHUNK = 100
 
 @task(name="resume_due_runs", cache_policy=NO_CACHE, persist_result=False)
 async def resume_due_runs() -> list[str]:
-    """One line per run that was started again, ended by its deadline or handed to an operator."""
+    """One line per run that was started again, ended by its deadline or handed to an operator, and per late server."""
     lines: list[str] = []
     async with resources() as r:
         async with as_orchestrator(r.pool) as conn:
@@ -51,7 +52,7 @@ async def resume_due_runs() -> list[str]:
             else:
                 await resume(r, run)
                 lines.append(f"{run.id} resumed")
-    return lines
+        return lines + await look_for_late_servers(r)
 
 
 @flow(name="resume_waiting", retries=0)

@@ -7,7 +7,7 @@ Every move names the states it may come from, so two processes cannot both make 
 # ruff: noqa: S608 - every statement is a LiteralString: the type checker refuses anything else
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
@@ -198,26 +198,14 @@ async def orders_called_since(conn: AsyncConnection, since: datetime, kind: Kind
     return 0 if row is None else int(row[0])
 
 
-async def stale_calls(conn: AsyncConnection, older_than: timedelta) -> list[Order]:
-    """Orders left in `calling` by a process that died: to be marked unconfirmed and looked for, never called again."""
-    return await _all(
-        conn,
-        f"""
-        SELECT {ORDER} FROM provider_orders o
-         WHERE state = 'calling' AND claimed_at < clock_timestamp() - %(older_than)s ORDER BY id
-        """,
-        older_than=older_than,
-    )
-
-
 async def due_looks(conn: AsyncConnection, limit: int) -> list[Order]:
-    """Unsettled orders to look for again; each is due again in an hour, until its seven days are over."""
+    """Unsettled orders of servers to look for again; each is due again in an hour, until its seven days are over."""
     return await _all(
         conn,
         f"""
         UPDATE provider_orders o SET next_look_at = clock_timestamp() + interval '1 hour'
          WHERE id IN (SELECT id FROM provider_orders
-                       WHERE state IN ('unconfirmed', 'needs_operator', 'abandoned')
+                       WHERE kind = 'server' AND state IN ('unconfirmed', 'needs_operator', 'abandoned')
                          AND coalesce(next_look_at, updated_at) <= clock_timestamp() AND look_until > clock_timestamp()
                        ORDER BY next_look_at NULLS FIRST LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
         RETURNING {ORDER}
@@ -232,7 +220,8 @@ async def decide(
     """An operator's word on an order that nobody else can settle; None when the order is not open to one.
 
     adopt: it is `external_ref`, which the caller has seen to exist. not_created: armed again under the same token.
-    abandon: given up, and still looked for. Raises AlreadyExists when another order holds `external_ref`.
+    abandon: given up, and still looked for; either of the others takes that back. Raises AlreadyExists when another
+    order holds `external_ref`.
     """
     if decision == "adopt" and not external_ref:
         raise ValueError("to adopt, say which server or address it is")
@@ -251,7 +240,8 @@ async def decide(
                claimed_at = CASE WHEN %(decision)s::text <> 'not_created' THEN claimed_at END,
                next_look_at = CASE WHEN %(decision)s::text = 'abandon' THEN next_look_at END,
                updated_at = clock_timestamp()
-         WHERE id = %(id)s AND state IN ('needs_operator', 'rejected') RETURNING {ORDER}
+         WHERE id = %(id)s AND (state IN ('needs_operator', 'rejected')
+            OR state = 'abandoned' AND %(decision)s::text <> 'abandon') RETURNING {ORDER}
         """,
         id=order_id,
         decision=decision,

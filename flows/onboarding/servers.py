@@ -7,8 +7,9 @@ A lost reply is settled by looking again, never by ordering again.
 import secrets
 from datetime import UTC, datetime, timedelta
 
+from flows.onboarding.taking import take
 from flows.outcomes import Done, Outcome, Waiting
-from flows.policy.lifecycle import InstanceStatus, OrderState, allowed_from
+from flows.policy.lifecycle import OrderState, allowed_from
 from flows.policy.orders import CIRCUIT, ENTROPY_BYTES, circuit_open, server_token
 from flows.resources import Resources
 from flows.runs import actor
@@ -16,7 +17,7 @@ from flows.steps import step
 from flows.waiting import one_change_at_a_time, patient_looks
 from providers.errors import Rejected, Unavailable, Unconfirmed
 from providers.vps import Server, ServerSpec
-from sql import infrastructure_events, provider_orders, vps_instances
+from sql import provider_orders, vps_instances
 from sql.provider_orders import Order
 from sql.provisioning import Run
 from sql.session import as_orchestrator
@@ -36,21 +37,27 @@ async def ensure_server(r: Resources, run: Run) -> Outcome:
         return done(instance, order)
     found = await r.vps.find_by_token(order.token)
     if found:
-        return await adopt(r, run, instance, order, found)
+        return await adopt(r, run, order, found)
     match order.state:
         case OrderState.INTENDED:
-            return await order_once(r, run, instance, order)
+            return await order_once(r, run, order)
         case OrderState.CALLING | OrderState.ACCEPTED | OrderState.UNCONFIRMED:
-            return await reconcile(r, run, instance, order)
+            return await reconcile(r, run, order)
         case _:
             return Waiting("operator", operator_sentence(order))
 
 
 async def guard(r: Resources, run: Run) -> Waiting | None:
-    """What forbids a new order; an order that is noted already goes on."""
+    """What forbids a new order, before one is noted."""
     async with as_orchestrator(r.pool) as conn:
         if await vps_instances.live_instance(conn, run.tenant_id):
             return None
+    return await forbidden(r)
+
+
+async def forbidden(r: Resources) -> Waiting | None:
+    """What forbids to call now, over all tenants; asked again under the lock of the call: others order meanwhile."""
+    async with as_orchestrator(r.pool) as conn:
         today = await provider_orders.orders_called_since(conn, datetime.now(UTC) - timedelta(days=1))
         newest = await provider_orders.recent_outcomes(conn, SERVER, CIRCUIT)
     if today >= (most := r.terms.orders_per_day):
@@ -89,9 +96,11 @@ async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
     return instance, order
 
 
-async def order_once(r: Resources, run: Run, instance: Instance, order: Order) -> Outcome:
+async def order_once(r: Resources, run: Run, order: Order) -> Outcome:
     """Claim the intent and call once; what the answer means is settled by looking."""
     async with one_change_at_a_time():
+        if refusal := await forbidden(r):
+            return refusal
         async with as_orchestrator(r.pool) as conn:
             claimed = await provider_orders.claim(conn, order.token, SERVER, claimed_by=actor(run))
         if claimed is None:
@@ -113,7 +122,7 @@ async def order_once(r: Resources, run: Run, instance: Instance, order: Order) -
         else:
             state = OrderState.ACCEPTED if accepted.complete else OrderState.UNCONFIRMED
             await mark(r, order, state, evidence={"reply": list(accepted.evidence)})
-    return await reconcile(r, run, instance, order)
+    return await reconcile(r, run, order)
 
 
 def spec_of(order: Order, ssh_key_names: tuple[str, ...]) -> ServerSpec:
@@ -125,7 +134,7 @@ def spec_of(order: Order, ssh_key_names: tuple[str, ...]) -> ServerSpec:
     )  # fmt: skip
 
 
-async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) -> Outcome:
+async def reconcile(r: Resources, run: Run, order: Order) -> Outcome:
     """Look for the server until it shows or its window ends; a call that may be lost is never repeated."""
     if order.state == OrderState.CALLING:  # its process is dead, for we hold the run: the call may have gone out
         await mark(r, order, OrderState.UNCONFIRMED, reason="the process that called was killed")
@@ -134,7 +143,7 @@ async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) ->
     until = (order.called_at or order.created_at) + r.terms.listed_within
     async for _ in patient_looks(r.terms):
         if found := await r.vps.find_by_token(order.token):
-            return await adopt(r, run, instance, order, found)
+            return await adopt(r, run, order, found)
         if datetime.now(UTC) >= until:
             break
     if datetime.now(UTC) < until:
@@ -143,7 +152,7 @@ async def reconcile(r: Resources, run: Run, instance: Instance, order: Order) ->
     return Waiting("operator", operator_sentence(order))
 
 
-async def adopt(r: Resources, run: Run, instance: Instance, order: Order, found: list[Server]) -> Outcome:
+async def adopt(r: Resources, run: Run, order: Order, found: list[Server]) -> Outcome:
     """Take the one server that carries our token as ours."""
     if len(found) > 1:
         ids = ", ".join(server.provider_id for server in found)
@@ -155,19 +164,11 @@ async def adopt(r: Resources, run: Run, instance: Instance, order: Order, found:
         )
     (server,) = found
     async with as_orchestrator(r.pool) as conn:
-        await vps_instances.link_provider(conn, instance.id, server.provider_id)
         await provider_orders.mark(
             conn, order.id, state=OrderState.FULFILLED, from_states=allowed_from(OrderState.FULFILLED),
             external_ref=server.provider_id, reason=None, evidence={}, next_look_at=None,
         )  # fmt: skip
-        await vps_instances.move(
-            conn, instance.id, to=InstanceStatus.PROVISIONING, allowed_from=allowed_from(InstanceStatus.PROVISIONING)
-        )
-        await infrastructure_events.record_event(
-            conn, tenant_id=run.tenant_id, subject_type="vps", subject_id=order.token, event="server_ordered",
-            from_status=instance.status, to_status=InstanceStatus.PROVISIONING, reason=f"order {order.id}",
-            actor=actor(run), flow_run_id=run.flow_run_id, details={"provider_id": server.provider_id},
-        )  # fmt: skip
+        await take(conn, order, server.provider_id, actor=actor(run), flow_run_id=run.flow_run_id)
     return Done({"token": order.token, "provider_id": server.provider_id})
 
 
@@ -194,6 +195,11 @@ async def mark(
 
 def operator_sentence(order: Order) -> str:
     """What a person has to settle, where to look, and the three ways out."""
+    if order.state == OrderState.ABANDONED:
+        return (
+            f"order {order.token} was given up by {order.decided_by}; to have a server after all:"
+            f" python -m flows orders decide {order.token} not_created | adopt --server ID"
+        )
     called = f"called at {order.called_at:%Y-%m-%d %H:%M:%S} UTC" if order.called_at else "not called"
     return (
         f"order {order.token} ({called}) is not confirmed: {order.reason or order.state}. Look for that label in the"

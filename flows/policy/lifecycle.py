@@ -193,6 +193,7 @@ ALLOWED: Final[Mapping[type[StrEnum], Moves]] = MappingProxyType(
             unconfirmed="fulfilled needs_operator",
             rejected="intended needs_operator abandoned",
             needs_operator="intended fulfilled abandoned",
+            abandoned="intended fulfilled",  # on a person's word, or when it shows after all
         ),
     }
 )

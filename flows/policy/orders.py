@@ -1,5 +1,6 @@
 """Tokens of what is bought, and when a purchase may still be looked for."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case, as ULIDs use it
 ENTROPY_BYTES: Final = 10
+TOKEN: Final = re.compile(rf"pm-.+-[{BASE36}]+-[{CROCKFORD}]{{26}}")
 CIRCUIT: Final = 2  # purchases in a row that were never seen again
 
 
@@ -22,6 +24,11 @@ class Windows:
 def server_token(environment: str, tenant_id: int, at: datetime, entropy: bytes) -> str:
     """`pm-<environment>-<tenant>-<ulid>`: the label by which a paid server is found again; at most 40 characters."""
     return f"pm-{environment}-{base36(tenant_id)}-{ulid(at, entropy)}"
+
+
+def is_server_token(label: str) -> bool:
+    """Whether a label is such a token, of this installation or another."""
+    return TOKEN.fullmatch(label) is not None
 
 
 def base36(number: int) -> str:

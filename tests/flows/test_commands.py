@@ -201,13 +201,36 @@ def test_an_operator_adopts_the_server_whose_label_was_lost(product: Product) ->
     decide = ("orders", "decide", order["token"], "adopt")
     one_sentence(flows(*decide), Exit.USAGE, "adopt needs --server")
     one_sentence(flows(*decide, "--server", "999999"), Exit.REJECTED, "no server 999999 in our account")
+    adopt = (*decide, "--server", str(server["serviceid"]))
+    one_sentence(flows(*adopt, "--confirm", "1"), Exit.USAGE, "the confirmation is not its id: nothing was decided")
     assert product.order_of(customer)["state"] == "needs_operator"
-    assert flows(*decide, "--server", str(server["serviceid"])).exit_code == Exit.OK
+    assert flows(*adopt, stdin=f"{server['serviceid']}\n").exit_code == Exit.OK
+    (row,) = product.rows("SELECT status, hostwind_id FROM vps_instances")
+    assert (row["status"], row["hostwind_id"]) == ("provisioning", str(server["serviceid"]))
+    assert product.rows("SELECT 1 FROM infrastructure_events WHERE event = 'server_ordered'")
     assert flows("retry", str(order["run_id"]), "--yes").exit_code == Exit.WAITING
     settled = product.order_of(customer)
     assert (settled["state"], settled["external_ref"]) == ("fulfilled", str(server["serviceid"]))
     assert settled["decided_by"].startswith("bootstrap:")
     assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
+
+
+def test_a_server_that_another_order_has_or_asked_for_is_not_adopted(product: Product) -> None:
+    other = product.sign_up("beta")
+    onboarded(product, other)
+    taken = product.order_of(other)["external_ref"]
+    product.configure(HOSTWINDS__LISTED_WINDOW_MINUTES="0")
+    product.hostwinds.admin.fault("drop_before", action="add_instance")
+    customer = product.sign_up()
+    onboarded(product, customer)
+    order = product.order_of(customer)
+    adopt = ("orders", "decide", order["token"], "adopt", "--server")
+    one_sentence(flows(*adopt, taken), Exit.REJECTED, f"server {taken} bears {product.order_of(other)['token']}")
+    nameless = str(product.hostwinds.admin.create_in_panel("made by hand"))
+    product.rows("UPDATE provider_orders SET external_ref = %s WHERE tenant_id = %s", nameless, other.pk)
+    said = flows(*adopt, nameless, "--confirm", nameless)
+    one_sentence(said, Exit.REJECTED, f"server {nameless} belongs to another order")
+    assert product.order_of(customer)["state"] == "needs_operator"
 
 
 def test_an_operator_says_that_nothing_was_made_and_it_is_ordered_again_once(product: Product) -> None:
@@ -231,8 +254,16 @@ def test_an_abandoned_order_is_never_called_again(product: Product) -> None:
     onboarded(product, customer)
     order = product.order_of(customer)
     assert flows("orders", "decide", order["token"], "abandon").exit_code == Exit.OK
+    one_sentence(flows("orders", "decide", order["token"], "abandon"), Exit.REJECTED, "needs no decision")
     flows("retry", str(order["run_id"]), "--yes")
     assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 0)
+    assert f"orders decide {order['token']} not_created" in product.run_of(customer)["wait_detail"]
+    (line,) = flows("orders", "list", "--abandoned").stdout.splitlines()
+    assert line.split("\t")[:3] == [order["token"], "server", "abandoned"]
+    decide = ("orders", "decide", order["token"], "not_created", "--confirm", order["token"])
+    assert flows(*decide).exit_code == Exit.OK
+    assert flows("retry", str(order["run_id"]), "--yes").exit_code == Exit.WAITING
+    assert (product.hostwinds.orders(), product.hostwinds.bought()) == (2, 1)
 
 
 def test_decisions_about_nothing_are_refused(product: Product) -> None:

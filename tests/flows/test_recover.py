@@ -14,7 +14,7 @@ from flows import dispatch, serving
 from flows.onboard import onboard_tenant
 from flows.recover import resume_waiting, retry_failed_provisioning
 from flows.resources import resources
-from sql import provisioning
+from sql import alerts, provisioning
 from sql.session import as_orchestrator
 from tests.support.emulator import until
 from tests.support.flow_runs import runs_for
@@ -96,7 +96,7 @@ async def test_a_request_id_asked_for_twice_is_one_flow_run(product: Product, de
 async def test_a_run_whose_process_was_killed_is_taken_up_and_counted(product: Product, deployed: None) -> None:
     customer = product.sign_up()
     with psycopg.connect(product.dsn) as other:
-        other.execute("LOCK TABLE provider_orders IN ACCESS EXCLUSIVE MODE")
+        other.execute("LOCK TABLE vps_instances IN SHARE ROW EXCLUSIVE MODE")
         child = product.begin(customer)
         until(lambda: blocked(product.dsn), "the flow is at work")
         assert (await swept()).startswith("0 runs")  # it lives: its lock says so
@@ -201,3 +201,47 @@ async def test_a_retry_from_a_step_looks_again_at_it_and_at_what_follows(product
 async def test_a_retry_of_nothing_is_refused(product: Product, deployed: None) -> None:
     state = await retry_failed_provisioning(uuid4(), return_state=True)
     assert state.name == "Rejected"
+
+
+async def late_order(product: Product, customer: Customer) -> dict[str, Any]:
+    """An order that called a person, and whose server shows now."""
+    product.hostwinds.admin.fault("late_effect", action="add_instance", seconds=3600)
+    product.configure(HOSTWINDS__LISTED_WINDOW_MINUTES="0")
+    await product.onboard(customer)
+    assert product.order_of(customer)["state"] == "needs_operator"
+    product.hostwinds.admin.advance(3601)
+    product.hostwinds.admin.settle()
+    product.rows("UPDATE provider_orders SET next_look_at = now()")
+    return product.order_of(customer)
+
+
+async def test_a_server_that_shows_after_a_person_was_called_is_found_by_the_sweep(
+    product: Product, deployed: None
+) -> None:
+    customer = product.sign_up()
+    await late_order(product, customer)
+    assert "shows after all" in await swept()
+    run = product.run_of(customer)
+    assert await scheduled(customer) == [{"tenant_id": str(customer.uuid), "run_id": str(run["id"])}]
+    await onboard_tenant(customer.uuid, run_id=run["id"], return_state=True)
+    assert product.order_of(customer)["state"] == "fulfilled"
+    assert product.hostwinds.bought() == 1
+
+
+async def test_a_server_that_shows_after_its_order_was_given_up_is_told(product: Product, deployed: None) -> None:
+    customer = product.sign_up()
+    order = await late_order(product, customer)
+    product.rows("UPDATE provider_orders SET state = 'abandoned'")
+    assert f"{order['token']} shows, abandoned" in await swept()
+    async with resources() as r, as_orchestrator(r.analytics) as conn:
+        (alert,) = await alerts.open_alerts(conn, category="orders")
+    assert f"orders decide {order['token']} adopt" in alert.message
+    assert (await swept()).startswith("0 runs")  # not before an hour has passed
+
+
+async def test_a_provider_that_cannot_be_asked_leaves_late_orders_for_later(product: Product, deployed: None) -> None:
+    customer = product.sign_up()
+    await late_order(product, customer)
+    product.hostwinds.admin.fault("html_520", action="get_instances", times=20)
+    assert (await swept()).startswith("0 runs")
+    assert product.run_of(customer)["wait_reason"] == "operator"

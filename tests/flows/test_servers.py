@@ -227,6 +227,29 @@ async def test_the_daily_limit_orders_no_more(product: Product) -> None:
     assert product.hostwinds.bought() == 1
 
 
+async def test_the_daily_limit_holds_for_orders_that_were_noted_before(product: Product) -> None:
+    product.configure(HOSTWINDS__MAX_CREATES_PER_DAY="1")
+    product.hostwinds.gate.close()
+    customers = [product.sign_up(name) for name in ("acme", "beta", "gamma")]
+    for customer in customers:
+        await product.onboard(customer)
+        assert ended(product, customer) == (*WAITS, "intended")
+    product.configure(HOSTWINDS__BASE_URL=product.hostwinds.played.provider.url)
+    for customer in customers:
+        await product.onboard(customer)
+    assert (product.hostwinds.orders(), product.hostwinds.bought()) == (1, 1)
+    assert [product.order_of(customer)["state"] for customer in customers] == ["fulfilled", "intended", "intended"]
+
+
+async def test_the_daily_limit_holds_for_sign_ups_at_once(product: Product) -> None:
+    product.configure(HOSTWINDS__MAX_CREATES_PER_DAY="1")
+    product.hostwinds.admin.fault("slow_read", action="get_instances", times=3, seconds=1)
+    racers = [product.begin(product.sign_up(name)) for name in ("acme", "beta", "gamma")]
+    for racer in racers:
+        await asyncio.to_thread(racer.join, 120)
+    assert product.hostwinds.bought() == 1
+
+
 async def test_two_purchases_that_vanish_stop_all_ordering(product: Product) -> None:
     product.configure(HOSTWINDS__LISTED_WINDOW_MINUTES="0")
     product.hostwinds.admin.fault("label_dropped", action="add_instance", times=2)

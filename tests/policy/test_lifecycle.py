@@ -38,7 +38,7 @@ LAST = {
     DkimKeyStatus: {DkimKeyStatus.DELETED},
     RunStatus: {RunStatus.SUCCEEDED, RunStatus.CANCELLED},
     StepStatus: set(),
-    OrderState: {OrderState.FULFILLED, OrderState.ABANDONED},
+    OrderState: {OrderState.FULFILLED},
 }
 
 

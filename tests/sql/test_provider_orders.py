@@ -131,8 +131,8 @@ async def test_a_call_whose_worker_died_is_found_and_never_made_again(pool, tena
         os.kill(child.pid, signal.SIGKILL)
     assert await claimed(pool) is None
     async with as_orchestrator(pool) as conn:
-        assert await provider_orders.stale_calls(conn, timedelta(minutes=5)) == []
-        (stale,) = await provider_orders.stale_calls(conn, timedelta(0))
+        stale = await provider_orders.get_order(conn, "server", TOKEN)
+        assert stale is not None
         assert await provider_orders.mark(conn, stale.id, state="unconfirmed", from_states=["calling"])
     assert await claimed(pool) is None
     async with as_orchestrator(pool) as conn:
@@ -181,6 +181,10 @@ async def test_an_abandoned_order_is_still_looked_for(pool, tenant, server) -> N
         assert given_up is not None
         assert given_up.state == "abandoned"
         assert [due.id for due in await provider_orders.due_looks(conn, 10)] == [order.id]
+        assert await provider_orders.decide(conn, order.id, decision="abandon", actor="ops") is None
+        after_all = await provider_orders.decide(conn, order.id, decision="not_created", actor="ops@penguin.example")
+        assert after_all is not None
+        assert (after_all.state, after_all.arming) == ("intended", 2)
 
 
 async def test_an_operator_arms_an_order_again_under_the_same_token(pool, tenant, server) -> None:
