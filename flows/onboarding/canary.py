@@ -120,12 +120,11 @@ async def judged(
 ) -> tuple[Sequence[Verdict], Mapping[str, Any]]:
     """What the receiver says and what we verify again ourselves against DNS; and all that this rests on."""
     answers = await asked(r, estate, path, signature_names(found.raw))
-    keys = {name: answer.values[0] for (name, rtype), answer in answers.items() if rtype == "TXT" and answer.values}
     expectation = expected(estate, path, proof)
     verdicts = judge_delivery(
         found.raw,
         expectation,
-        tuple(VerifiedSignature(s.domain, s.selector, s.algorithm, s.valid) for s in verify_dkim(found.raw, keys)),
+        verified(found.raw, answers),
         values_of(answers[path.address.ip_address.reverse_pointer, "PTR"]),
         values_of(answers[expectation.helo, "A"]),
         fetched_at=datetime.now(UTC),
@@ -138,6 +137,17 @@ async def judged(
         "certificate": instance.configuration.get(CERTIFICATE, ""),
     }
     return (*verdicts, judge_placement(found.folder)), evidence
+
+
+def verified(raw: bytes, answers: Mapping[tuple[str, str], Answer]) -> tuple[VerifiedSignature, ...]:
+    """Every signature by our own check; where DNS said nothing of its key, it is neither valid nor invalid."""
+    texts = {name: values_of(answer) for (name, rtype), answer in answers.items() if rtype == "TXT"}
+    keys = {name: values[0] for name, values in texts.items() if values}
+    silent = {name for name, values in texts.items() if values is None}
+    return tuple(
+        VerifiedSignature(one.domain, one.selector, one.algorithm, None if one.key_name in silent else one.valid)
+        for one in verify_dkim(raw, keys)
+    )
 
 
 async def asked(r: Resources, estate: Estate, path: Path, key_names: Sequence[str]) -> Mapping[tuple[str, str], Answer]:

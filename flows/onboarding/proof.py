@@ -10,11 +10,12 @@ from flows.onboarding import canary
 from flows.onboarding.canary import Path
 from flows.onboarding.plans import Estate, estate_of
 from flows.outcomes import Done, Outcome, Waiting
-from flows.policy.proof import is_proven, judge_absence, next_look
+from flows.policy.proof import is_proven, judge_absence, may_yet_be_answered, next_look
 from flows.policy.verdict import Truth, Verdict
 from flows.resources import Resources
 from flows.steps import step
 from providers.errors import Rejected
+from providers.mail import Found
 from sql import delivery_proofs
 from sql.delivery_proofs import Proof
 from sql.provisioning import Run
@@ -57,7 +58,7 @@ async def begun_proof(r: Resources, run: Run, estate: Estate, path: Path) -> Pro
     proof = await latest(r, run, path)
     if proof is not None and is_fresh(r, proof):
         return None
-    if proof is None or proof.verdict != Truth.UNKNOWN:
+    if proof is None or has_spoken(proof):
         if waiting := await budget_spent(r, run, path):
             return waiting
         proof = await canary.intend(r, run, path)
@@ -68,6 +69,12 @@ async def begun_proof(r: Resources, run: Run, estate: Estate, path: Path) -> Pro
         except Rejected as error:
             return await note_refusal(r, run, path, proof, error)
     return proof
+
+
+def has_spoken(proof: Proof) -> bool:
+    """Whether a canary has said what it can: another look at it would say the same."""
+    checks = [Verdict(name, Truth(check["truth"]), check["reason"]) for name, check in proof.checks.items()]
+    return proof.verdict != Truth.UNKNOWN or (bool(checks) and not may_yet_be_answered(checks))
 
 
 async def latest(r: Resources, run: Run, path: Path) -> Proof | None:
@@ -96,17 +103,31 @@ async def budget_spent(r: Resources, run: Run, path: Path) -> Waiting | None:
 
 
 async def judge_arrival(r: Resources, run: Run, estate: Estate, path: Path, proof: Proof) -> Waiting | None:
-    """Wait for the message, judge it, store it raw with all that the verdicts rest on."""
+    """Wait for the message, judge it, and store it raw with all that the verdicts rest on."""
     if proof.sent_at is not None and await canary.arrived(r, path, proof) is None:
         await canary.fate_of(r, run, proof)  # sent by an earlier start: a deferred one is tried again before the wait
     found = await canary.awaited(r, path, proof)
     if found is None:
         return await judge_silence(r, run, path, proof)
+    return await judge_arrived(r, run, estate, path, proof, found)
+
+
+async def judge_arrived(
+    r: Resources, run: Run, estate: Estate, path: Path, proof: Proof, found: Found
+) -> Waiting | None:
+    """The verdict on a message that is there; where DNS alone kept silent, the same message is judged again later."""
     verdicts, evidence = await canary.judged(r, run, estate, path, proof, found)
     truth = is_proven(verdicts)
     await note(r, proof, truth, verdicts, raw_message=found.raw, evidence=evidence)
     if truth is Truth.PASS:
         return None
+    if may_yet_be_answered(verdicts):
+        open_yet = ", ".join(verdict.subject for verdict in verdicts if verdict.truth is Truth.UNKNOWN)
+        return Waiting(
+            "provider",
+            f"{path.words} arrived, and DNS did not answer for {open_yet}: the same message is looked at again",
+            next_look(datetime.now(UTC) - (proof.sent_at or datetime.now(UTC))),
+        )
     bad = [
         f"{v.subject}: {v.fix or v.reason} (found {', '.join(v.found) or 'nothing'})" for v in verdicts if not v.passed
     ]

@@ -1,18 +1,15 @@
 """A proof bundle convinces a stranger and nobody who changes a bit of it."""
 
 import asyncio
-import base64
 import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import dkim
 import pytest
 from click.testing import Result
 from cryptography import x509
@@ -26,47 +23,13 @@ from flows.policy.proof import Spoiled, as_bytes, manifest_of, packed, unpacked
 from flows.policy.verdict import Truth
 from flows.proving import examined
 from flows.resources import resources
-from providers.keys import DkimKey, new_dkim_ed25519, new_dkim_rsa
+from providers.keys import new_dkim_rsa
 from providers.signing import new_signing_key, signed
 from sql import delivery_proofs
 from sql.session import as_orchestrator
 from tests.support.furnished import ADDRESS, furnished
 from tests.support.product import Product
-
-HELO, NONCE = "mail.acme.example", "0123abcd"
-PLAIN = f"""\
-From: postmaster@acme.example\r
-To: carol@bigmail.example\r
-Subject: Delivery proof\r
-Date: {format_datetime(datetime.now(UTC))}\r
-Message-ID: <{NONCE}@acme.example>\r
-X-PM-Proof: {NONCE}\r
-\r
-This message proves.\r
-""".encode()
-ABOVE = f"""\
-Authentication-Results: mx.bigmail.example; spf=pass smtp.mailfrom=postmaster@acme.example;\r
- dkim=pass header.d=acme.example header.a=rsa-sha256 header.s=r1;\r
- dkim=pass header.d=acme.example header.a=ed25519-sha256 header.s=e1;\r
- dmarc=pass header.from=acme.example\r
-Received: from {HELO} ({HELO} [{ADDRESS}])\r
- (using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\r
- by mx.bigmail.example (Postfix) with ESMTPS id 4D1F; Sun, 22 Nov 2026 10:00:00 +0000\r
-""".encode()
-HEADERS = [b"from", b"to", b"subject", b"date", b"message-id", b"from"]
-KEYS = {"r1": new_dkim_rsa(), "e1": new_dkim_ed25519()}
-
-
-def with_signature(message: bytes, selector: str, key: DkimKey) -> bytes:
-    pem = key.private_pem.get_secret_value().encode()
-    if key.algorithm == "ed25519":
-        private = serialization.load_pem_private_key(pem, password=None)
-        pem = base64.b64encode(private.private_bytes(
-            serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
-        ))  # fmt: skip
-    name = f"{key.algorithm}-sha256".encode()
-    return dkim.sign(message, selector.encode(), b"acme.example", pem, canonicalize=(b"relaxed", b"relaxed"),
-                     include_headers=HEADERS, signature_algorithm=name) + message  # fmt: skip
+from tests.support.proof_message import HELO, KEYS, NONCE, message
 
 
 def certificate(name: str) -> str:
@@ -82,10 +45,6 @@ def certificate(name: str) -> str:
 def answer(name: str, rtype: str, *values: str) -> dict[str, Any]:
     return {"name": name, "type": rtype, "outcome": "found", "values": list(values), "ttl_seconds": 300,
             "server": "203.0.113.53", "asked_at": datetime.now(UTC).isoformat()}  # fmt: skip
-
-
-def message() -> bytes:
-    return ABOVE + with_signature(with_signature(PLAIN, "r1", KEYS["r1"]), "e1", KEYS["e1"])
 
 
 def evidence(host: str = HELO) -> dict[str, Any]:

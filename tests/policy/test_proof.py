@@ -16,6 +16,7 @@ from flows.policy.proof import (
     header_fields,
     is_proven,
     judge_delivery,
+    may_yet_be_answered,
     received_hop,
 )
 from flows.policy.verdict import Truth
@@ -319,6 +320,19 @@ def test_a_client_cannot_name_another_address_in_its_greeting():
     found = received_hop((lying + OWN).encode(), "mx.bigmail.example")
     assert found is not None
     assert str(found.client_ip) == "192.0.2.66"
+
+
+def test_a_key_that_nobody_answered_for_is_unknown_and_may_yet_be_answered():
+    silent = tuple(replace(signature, valid=None) for signature in SIGNATURES)
+    judged = verdicts(signatures=silent)
+    assert {judged[f"signature-{name}"].truth for name in ("rsa", "ed25519")} == {Truth.UNKNOWN}
+    assert may_yet_be_answered(tuple(judged.values()))
+    assert not may_yet_be_answered(tuple(verdicts().values()))
+    assert not may_yet_be_answered(
+        tuple(verdicts(GOOD.replace("spf=pass", "spf=temperror"), signatures=silent).values())
+    )
+    wrong = (replace(SIGNATURES[0], valid=False), *silent[1:])
+    assert not may_yet_be_answered(tuple(verdicts(signatures=wrong).values()))
 
 
 def test_evidence_says_who_saw_it_and_when():

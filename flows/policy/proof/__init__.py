@@ -9,6 +9,7 @@ from flows.policy.proof.judging import (
     VerifiedSignature,
     is_proven,
     judge_delivery,
+    may_yet_be_answered,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "judge_delivery",
     "judge_placement",
     "manifest_of",
+    "may_yet_be_answered",
     "next_look",
     "packed",
     "read_fate",

@@ -26,6 +26,8 @@ UNDECIDED: Final = {"spf": {"temperror"}, "dkim": {"temperror", "neutral"}, "dma
 # Not every receiver verifies Ed25519 (RFC 8463 is optional for it), so its silence does not hold a domain back:
 # our own verification of that signature has to pass instead.
 MAY_STAY_UNKNOWN: Final = frozenset({"dkim-ed25519"})
+UNANSWERED: Final = "resolver_unreachable"  # what DNS did not say now, and may say at the next look
+WORDS: Final = {True: "valid", False: "invalid", None: "without an answer about its key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class VerifiedSignature:
     domain: str
     selector: str
     algorithm: str
-    valid: bool
+    valid: bool | None  # None: nobody said whether there is a key
 
 
 def judge_delivery(
@@ -83,6 +85,15 @@ def is_proven(verdicts: Sequence[Verdict]) -> Truth:
     """The gate: PASS only when everything passes, apart from what a receiver is free not to judge."""
     return overall(
         verdict for verdict in verdicts if not (verdict.subject in MAY_STAY_UNKNOWN and verdict.truth is Truth.UNKNOWN)
+    )
+
+
+def may_yet_be_answered(verdicts: Sequence[Verdict]) -> bool:
+    """Whether only DNS's silence is between this message and its verdict: what its headers leave open stays open."""
+    return is_proven(verdicts) is Truth.UNKNOWN and all(
+        verdict.reason == UNANSWERED
+        for verdict in verdicts
+        if verdict.truth is Truth.UNKNOWN and verdict.subject not in MAY_STAY_UNKNOWN
     )
 
 
@@ -198,11 +209,13 @@ def judge_signature(signatures: Sequence[VerifiedSignature], expectation: ProofE
         and signature.algorithm.lower().startswith(algorithm)
     ]
     found = tuple(
-        f"{signature.algorithm} d={signature.domain} s={signature.selector} {'valid' if signature.valid else 'invalid'}"
+        f"{signature.algorithm} d={signature.domain} s={signature.selector} {WORDS[signature.valid]}"
         for signature in signatures
     )
     reason = "signature_invalid" if ours else "signature_missing"
     expected = f"a valid {algorithm} signature by {selector}._domainkey.{expectation.domain}"
+    if None in ours and True not in ours:
+        return Verdict(f"signature-{algorithm}", Truth.UNKNOWN, UNANSWERED, expected, found)
     return judged(f"signature-{algorithm}", expected, found, right=any(ours), reason=reason)
 
 
@@ -236,7 +249,7 @@ def judge_fcrdns(
 ) -> Verdict:
     """The PTR of the address is the HELO name, and that name leads back to the address."""
     if ptr_names is None or a_addresses is None:
-        return Verdict("fcrdns", Truth.UNKNOWN, "resolver_unreachable", expectation.helo)
+        return Verdict("fcrdns", Truth.UNKNOWN, UNANSWERED, expectation.helo)
     ptr = judge_ptr("fcrdns", expectation.ip, expectation.helo, ptr_names)
     if ptr.truth is not Truth.PASS:
         return ptr
