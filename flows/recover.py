@@ -20,7 +20,7 @@ from flows.policy.recovery import IDLE_STARTS_LIMIT, STARTS_LIMIT, worn_out
 from flows.resources import resources
 from sql import provisioning, retries
 from sql.infrastructure_events import record_event
-from sql.session import as_orchestrator
+from sql.session import AlreadyExists, as_orchestrator
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +76,21 @@ async def retry_failed_provisioning(
         name = await who_may("run.retry", actor)
     except NotPermitted as refused:
         return states.rejected(str(refused))
+    if from_step is not None and from_step not in states.ONBOARDING_STEPS:
+        return states.rejected(f"no step {from_step!r}; the steps are: {', '.join(states.ONBOARDING_STEPS)}")
     async with resources() as r:
-        async with as_orchestrator(r.pool) as conn:
-            run = await retries.rearm_run(
-                conn, run_id, from_ordinal=None if from_step is None else states.ONBOARDING_STEPS.index(from_step)
-            )
-            if run is not None:
-                await record_event(
-                    conn, tenant_id=run.tenant_id, subject_type="run", subject_id=run_id, event="run_retried",
-                    actor=name, reason=from_step,
-                )  # fmt: skip
+        try:
+            async with as_orchestrator(r.pool) as conn:
+                run = await retries.rearm_run(
+                    conn, run_id, from_ordinal=None if from_step is None else states.ONBOARDING_STEPS.index(from_step)
+                )
+                if run is not None:
+                    await record_event(
+                        conn, tenant_id=run.tenant_id, subject_type="run", subject_id=run_id, event="run_retried",
+                        actor=name, reason=from_step,
+                    )  # fmt: skip
+        except AlreadyExists:
+            return states.rejected(f"another run took the place of {run_id}: nothing was done")
         if run is None:
             return states.rejected(f"no run {run_id} that may be retried")
         started = await resume(r, run)

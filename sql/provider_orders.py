@@ -74,14 +74,16 @@ async def note_intent(
 ) -> Order:
     """The order of this token: made on the first try, the same row on every later one. Commit before calling.
 
-    What was first ordered stays in `spec`. Raises AlreadyExists when the token belongs to another tenant or server.
+    What was first ordered stays in `spec`, until a person says that nothing was made of it. Raises AlreadyExists when
+    the token belongs to another tenant or server.
     """
     order = await _one(
         conn,
         f"""
         INSERT INTO provider_orders AS o (tenant_id, run_id, vps_instance_id, kind, token, spec, expected_amount)
         VALUES (%(tenant_id)s, %(run_id)s, %(vps)s, %(kind)s, %(token)s, %(spec)s, %(amount)s)
-        ON CONFLICT (kind, token) DO UPDATE SET run_id = EXCLUDED.run_id, updated_at = clock_timestamp()
+        ON CONFLICT (kind, token) DO UPDATE SET run_id = EXCLUDED.run_id, updated_at = clock_timestamp(),
+               spec = CASE WHEN o.state = 'intended' AND o.arming > 1 THEN EXCLUDED.spec ELSE o.spec END
          WHERE o.tenant_id = EXCLUDED.tenant_id AND o.vps_instance_id = EXCLUDED.vps_instance_id
         RETURNING {ORDER}
         """,

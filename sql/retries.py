@@ -9,7 +9,10 @@ from sql.provisioning import LOCK_FREE, RUN, Run, get_run
 
 
 async def rearm_run(conn: AsyncConnection, run_id: UUID, *, from_ordinal: int | None) -> Run | None:
-    """Counters to zero, steps from `from_ordinal` on to pending; None when the run has ended or a process is at it."""
+    """Counters to zero, steps from `from_ordinal` on to pending; None when the run has ended or a process is at it.
+
+    AlreadyExists when another live run has taken its place.
+    """
     cursor = await conn.execute(
         f"""
         UPDATE provisioning_runs r SET starts = 0, idle_starts = 0, cancel_requested_at = NULL, deadline_at = NULL,

@@ -21,7 +21,7 @@ from flows.states import ALREADY_ENDED, ALREADY_RUNNING, ONBOARDING_STEPS, REJEC
 from sql import infrastructure_events, provisioning, provisioning_steps, retries, tenants
 from sql.provisioning import Run
 from sql.provisioning_steps import Step
-from sql.session import Connection, as_orchestrator
+from sql.session import AlreadyExists, Connection, as_orchestrator
 from sql.tenants import Tenant
 
 CODES = {
@@ -148,10 +148,13 @@ async def _retry(
             stop(Exit.FAILED, "nothing was done")
         await ensure_server()
         ordinal = ONBOARDING_STEPS.index(from_step) if from_step else None
-        async with as_orchestrator(r.pool) as conn:
-            rearmed = await retries.rearm_run(conn, run_id, from_ordinal=ordinal)
-            if rearmed is not None:
-                await told(conn, rearmed, "run_retried", from_step)
+        try:
+            async with as_orchestrator(r.pool) as conn:
+                rearmed = await retries.rearm_run(conn, run_id, from_ordinal=ordinal)
+                if rearmed is not None:
+                    await told(conn, rearmed, "run_retried", from_step)
+        except AlreadyExists:
+            stop(Exit.REJECTED, f"another run took its place: python -m flows status {tenant.tenant_id} names it")
         if rearmed is None:
             stop(
                 Exit.REJECTED, f"run {run_id} is {found.status}: python -m flows onboard {tenant.tenant_id} begins anew"

@@ -33,7 +33,7 @@ class Infrastructure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     ips: int = Field(default=1, ge=1, le=64)
-    region: str | None = None
+    region: str | None = Field(default=None, pattern=r"^\S{1,40}$")  # the provider's id of a place
     canary: bool = True
 
 
@@ -79,6 +79,8 @@ def objections(
         found.append(f"the tenant is {tenant.status}, not active")
     if not pays(tenant):
         found.append(f"no active subscription (it is {tenant.subscription_status or 'missing'})")
+    if not wish.canary:
+        found.append("tenants.settings.infrastructure.canary is false: nothing goes live without its proof of delivery")
     if not by_domain:
         found.append("the tenant has no domain; add a row to domains")
     found += [f"{name} is verified by another tenant" for name in taken]

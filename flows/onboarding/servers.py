@@ -17,10 +17,10 @@ from flows.steps import step
 from flows.waiting import one_change_at_a_time, patient_looks
 from providers.errors import Rejected, Unavailable, Unconfirmed
 from providers.vps import Server, ServerSpec
-from sql import provider_orders, vps_instances
+from sql import provider_orders, provisioning_steps, vps_instances
 from sql.provider_orders import Order
 from sql.provisioning import Run
-from sql.session import as_orchestrator
+from sql.session import Connection, as_orchestrator
 from sql.vps_instances import Instance
 
 SERVER = "server"
@@ -75,6 +75,7 @@ async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
     """The intent, committed before anything is asked for: the same two rows on every try."""
     terms = r.terms
     async with as_orchestrator(r.pool) as conn:
+        region = await wanted_region(conn, run) or terms.region
         await vps_instances.decide_alone(conn, run.tenant_id)
         instance = await vps_instances.live_instance(conn, run.tenant_id)
         if instance is None:
@@ -85,15 +86,21 @@ async def noted_order(r: Resources, run: Run) -> tuple[Instance, Order]:
                 conn,
                 tenant_id=run.tenant_id,
                 token=token,
-                region=terms.region,
+                region=region,
                 monthly_cost=terms.monthly_cost,
             )
         order = await provider_orders.note_intent(
             conn, tenant_id=run.tenant_id, run_id=run.id, vps_instance_id=instance.id, kind=SERVER,
             token=instance.token, expected_amount=terms.monthly_cost,
-            spec={"plan": terms.plan, "image": terms.image, "region": terms.region, "cycle": terms.billing_cycle},
+            spec={"plan": terms.plan, "image": terms.image, "region": region, "cycle": terms.billing_cycle},
         )  # fmt: skip
     return instance, order
+
+
+async def wanted_region(conn: Connection, run: Run) -> str | None:
+    """Where the order was admitted for; None where the tenant has no wish."""
+    steps = {row.step_key: row for row in await provisioning_steps.list_steps(conn, run.id)}
+    return steps["admit"].output.get("region") if "admit" in steps else None
 
 
 async def order_once(r: Resources, run: Run, order: Order) -> Outcome:

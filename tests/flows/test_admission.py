@@ -52,6 +52,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ours", {"mailboxes": ["postmaster@acme.example"]}, "postmaster@acme.example is ours"),
     ("no address", {"mailboxes": ["anna"]}, "has no @"),
     ("odd settings", {"settings": {"infrastructure": {"ips": 0}}}, "tenants.settings.infrastructure"),
+    ("odd region", {"settings": {"infrastructure": {"region": "a b"}}}, "tenants.settings.infrastructure"),
+    ("no canary", {"settings": {"infrastructure": {"canary": False}}}, "nothing goes live without its proof"),
     ("settings of no shape", {"settings": {"infrastructure": [1]}}, "tenants.settings.infrastructure"),
 ]
 

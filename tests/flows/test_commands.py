@@ -190,6 +190,15 @@ def test_a_retry_of_what_is_not_there_or_has_ended_is_refused(product: Product) 
     assert (said.exit_code, "begins anew" in said.stderr) == (Exit.REJECTED, True)
 
 
+def test_a_retry_of_a_run_whose_place_is_taken_is_one_sentence(product: Product) -> None:
+    customer = product.sign_up()
+    onboarded(product, customer)
+    run_id = str(product.run_of(customer)["id"])
+    product.rows("UPDATE provisioning_runs SET status = 'failed', wait_reason = NULL, resume_at = NULL")
+    onboarded(product, customer)
+    one_sentence(flows("retry", run_id, "--yes"), Exit.REJECTED, f"python -m flows status {customer.uuid}")
+
+
 def test_an_operator_adopts_the_server_whose_label_was_lost(product: Product) -> None:
     product.configure(HOSTWINDS__LISTED_WINDOW_MINUTES="0")
     product.hostwinds.admin.fault("label_dropped", action="add_instance")

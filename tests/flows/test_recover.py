@@ -188,6 +188,17 @@ async def test_an_operators_retry_sets_the_counters_back_and_starts_the_run(prod
     assert product.steps_of(customer)["order_server"] == "succeeded"
 
 
+async def test_a_retry_that_means_nothing_is_rejected(product: Product, deployed: None) -> None:
+    customer = product.sign_up()
+    run_id = await running(product, customer, starts=1, idle=1)
+    state = await retry_failed_provisioning(run_id, from_step="nowhere", return_state=True)
+    assert (state.name, "no step 'nowhere'" in str(state.message)) == ("Rejected", True)
+    product.rows("UPDATE provisioning_runs SET status = 'failed'")
+    await onboard_tenant(customer.uuid, return_state=True)  # the back end began anew
+    state = await retry_failed_provisioning(run_id, return_state=True)
+    assert (state.name, "another run took the place" in str(state.message)) == ("Rejected", True)
+
+
 async def test_a_retry_from_a_step_looks_again_at_it_and_at_what_follows(product: Product, deployed: None) -> None:
     customer = product.sign_up()
     run_id = await running(product, customer, starts=1, idle=1)

@@ -10,7 +10,7 @@ import pytest
 from flows.onboarding.servers import noted_order
 from flows.resources import resources
 from sandbox.hostwinds.faults import BAD_REPLY, LABEL, MONEY
-from sql import provider_orders, provisioning
+from sql import provider_orders, provisioning, retries
 from sql.session import as_orchestrator
 from tests.support.emulator import Emulated, until
 from tests.support.product import Customer, Product, blocked, killed, started
@@ -43,6 +43,20 @@ async def test_a_tenant_gets_one_server_and_the_run_waits_for_it(product: Produc
     assert product.rows("SELECT event, from_status, to_status FROM infrastructure_events") == [
         {"event": "server_ordered", "from_status": "requested", "to_status": "provisioning"}
     ]
+
+
+async def test_a_tenant_may_say_where_its_server_stands_and_mend_it(product: Product) -> None:
+    customer = product.sign_up(settings={"infrastructure": {"region": "nowhere"}})
+    await product.onboard(customer)
+    order = product.order_of(customer)
+    assert (order["state"], order["spec"]["region"]) == ("rejected", "nowhere")
+    product.rows("UPDATE tenants SET settings = %s WHERE id = %s", '{"infrastructure": {"region": "1"}}', customer.pk)
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        assert await provider_orders.decide(conn, order["id"], decision="not_created", actor="operator:test")
+        await retries.rearm_run(conn, order["run_id"], from_ordinal=0)
+    await product.onboard(customer)
+    assert ended(product, customer) == (*WAITS, "fulfilled")
+    assert (product.order_of(customer)["spec"]["region"], product.hostwinds.bought()) == ("1", 1)
 
 
 async def test_a_second_start_orders_nothing(product: Product) -> None:
