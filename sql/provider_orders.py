@@ -191,10 +191,13 @@ async def mark(
     return cursor.rowcount > 0
 
 
-async def orders_called_since(conn: AsyncConnection, since: datetime, kind: Kind = "server") -> int:
-    """How many orders may have been sent since then, over all tenants: the daily limit counts them."""
+async def orders_called_since(
+    conn: AsyncConnection, since: datetime, kind: Kind = "server", *, apart_from: int | None = None
+) -> int:
+    """How many orders may have been sent since then, over all tenants, without one: the daily limit counts them."""
     cursor = await conn.execute(
-        "SELECT count(*) FROM provider_orders WHERE kind = %s AND called_at >= %s", [kind, since]
+        "SELECT count(*) FROM provider_orders WHERE kind = %s AND called_at >= %s AND id IS DISTINCT FROM %s",
+        [kind, since, apart_from],
     )
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
@@ -252,13 +255,14 @@ async def decide(
     )
 
 
-async def recent_outcomes(conn: AsyncConnection, kind: Kind, limit: int) -> list[str]:
-    """States of the latest orders that were called, newest first: two doubtful in a row stop all creating."""
+async def recent_outcomes(conn: AsyncConnection, kind: Kind, limit: int, *, apart_from: int | None = None) -> list[str]:
+    """States of the latest orders that were called, without one, newest first: two doubtful stop all creating."""
     cursor = await conn.execute(
         """
-        SELECT state FROM provider_orders WHERE kind = %s AND called_at IS NOT NULL ORDER BY called_at DESC LIMIT %s
+        SELECT state FROM provider_orders WHERE kind = %s AND called_at IS NOT NULL AND id IS DISTINCT FROM %s
+         ORDER BY called_at DESC LIMIT %s
         """,
-        [kind, limit],
+        [kind, apart_from, limit],
     )
     return [str(row[0]) for row in await cursor.fetchall()]
 

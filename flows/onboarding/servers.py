@@ -55,11 +55,15 @@ async def guard(r: Resources, run: Run) -> Waiting | None:
     return await forbidden(r)
 
 
-async def forbidden(r: Resources) -> Waiting | None:
-    """What forbids to call now, over all tenants; asked again under the lock of the call: others order meanwhile."""
+async def forbidden(r: Resources, *, apart_from: int | None = None) -> Waiting | None:
+    """What forbids to call now, over all tenants; asked again under the lock of the call: others order meanwhile.
+
+    An order that is armed again was called before: `apart_from` keeps it from standing in its own way.
+    """
+    since = datetime.now(UTC) - timedelta(days=1)
     async with as_orchestrator(r.pool) as conn:
-        today = await provider_orders.orders_called_since(conn, datetime.now(UTC) - timedelta(days=1))
-        newest = await provider_orders.recent_outcomes(conn, SERVER, CIRCUIT)
+        today = await provider_orders.orders_called_since(conn, since, apart_from=apart_from)
+        newest = await provider_orders.recent_outcomes(conn, SERVER, CIRCUIT, apart_from=apart_from)
     if today >= (most := r.terms.orders_per_day):
         return Waiting("provider", f"{today} servers were ordered in 24 hours, the limit is {most}", timedelta(hours=1))
     if circuit_open(tuple(newest)):
@@ -106,7 +110,7 @@ async def wanted_region(conn: Connection, run: Run) -> str | None:
 async def order_once(r: Resources, run: Run, order: Order) -> Outcome:
     """Claim the intent and call once; what the answer means is settled by looking."""
     async with one_change_at_a_time():
-        if refusal := await forbidden(r):
+        if refusal := await forbidden(r, apart_from=order.id):
             return refusal
         async with as_orchestrator(r.pool) as conn:
             claimed = await provider_orders.claim(conn, order.token, SERVER, claimed_by=actor(run))

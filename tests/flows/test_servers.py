@@ -255,6 +255,19 @@ async def test_the_daily_limit_holds_for_orders_that_were_noted_before(product: 
     assert [product.order_of(customer)["state"] for customer in customers] == ["fulfilled", "intended", "intended"]
 
 
+async def test_an_order_armed_again_does_not_count_against_itself(product: Product) -> None:
+    product.configure(HOSTWINDS__MAX_CREATES_PER_DAY="1")
+    product.hostwinds.admin.fault("payment_declined", action="add_instance")
+    customer = product.sign_up()
+    await product.onboard(customer)
+    order = product.order_of(customer)
+    async with resources() as r, as_orchestrator(r.pool) as conn:
+        assert await provider_orders.decide(conn, order["id"], decision="not_created", actor="operator:test")
+    await product.onboard(customer)
+    assert ended(product, customer) == (*WAITS, "fulfilled")
+    assert product.hostwinds.bought() == 1
+
+
 async def test_the_daily_limit_holds_for_sign_ups_at_once(product: Product) -> None:
     product.configure(HOSTWINDS__MAX_CREATES_PER_DAY="1")
     product.hostwinds.admin.fault("slow_read", action="get_instances", times=3, seconds=1)
