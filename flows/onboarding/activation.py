@@ -19,7 +19,11 @@ async def ensure_active(r: Resources, run: Run) -> Outcome:
     """Gate, then move: nothing is active whose domain is not verified or whose delivery is not proven."""
     instance = await instance_of(r, run)
     if instance.status not in {InstanceStatus.ACTIVE, *allowed_from(InstanceStatus.ACTIVE)}:
-        return Waiting("operator", f"the tables call server {instance.token} {instance.status}: it cannot go live")
+        return Waiting(
+            "operator",
+            f"the tables call server {instance.token} {instance.status}: it cannot go live;"
+            f" python -m flows retry {run.id} --from order_server",
+        )
     estate = await estate_of(r, run)
     async with as_orchestrator(r.pool) as conn:
         proofs = await delivery_proofs.proofs_of(conn, run.tenant_id)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from flows.onboarding.taking import take
 from flows.outcomes import Done, Outcome, Waiting
-from flows.policy.lifecycle import OrderState, allowed_from
+from flows.policy.lifecycle import InstanceStatus, OrderState, allowed_from
 from flows.policy.orders import CIRCUIT, ENTROPY_BYTES, circuit_open, server_token
 from flows.resources import Resources
 from flows.runs import actor
@@ -34,7 +34,7 @@ async def ensure_server(r: Resources, run: Run) -> Outcome:
         return refusal
     instance, order = await noted_order(r, run)
     if order.state == OrderState.FULFILLED:
-        return done(instance, order)
+        return await done(r, run, instance, order)
     found = await r.vps.find_by_token(order.token)
     if found:
         return await adopt(r, run, order, found)
@@ -183,8 +183,11 @@ async def adopt(r: Resources, run: Run, order: Order, found: list[Server]) -> Ou
     return Done({"token": order.token, "provider_id": server.provider_id})
 
 
-def done(instance: Instance, order: Order) -> Outcome:
-    """Nothing to do: the order is behind us."""
+async def done(r: Resources, run: Run, instance: Instance, order: Order) -> Outcome:
+    """The order is behind us; a server that was linked and left `requested` is brought up to it."""
+    if instance.status == InstanceStatus.REQUESTED and order.external_ref:
+        async with as_orchestrator(r.pool) as conn:
+            await take(conn, order, order.external_ref, actor=actor(run), flow_run_id=run.flow_run_id)
     return Done({"token": order.token, "provider_id": instance.provider_id})
 
 

@@ -103,6 +103,17 @@ async def test_nothing_is_active_without_fresh_evidence(product: Product, verdic
     assert product.rows("SELECT 1 FROM infrastructure_events") == []
 
 
+async def test_a_server_that_cannot_become_active_is_said_with_its_cure(product: Product) -> None:
+    run = await furnished(product, product.sign_up())
+    product.rows(f"{VERIFIED}; UPDATE vps_instances SET status = 'requested'")
+    await proven(product, run)
+    outcome = await asked(product, run)
+    assert isinstance(outcome, Waiting)
+    assert outcome.reason == "operator"
+    assert f"python -m flows retry {run.id} --from order_server" in outcome.detail
+    assert statuses(product) == ("requested", "pending")
+
+
 async def test_every_receiver_must_have_accepted(product: Product) -> None:
     one = json.loads(product.settings["PENGUINMAILS_MAIL__PROOF_RECEIVERS"])
     product.configure(MAIL__PROOF_RECEIVERS=json.dumps([*one, {**one[0], "address": "proof@strict.example"}]))

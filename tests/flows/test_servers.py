@@ -68,6 +68,16 @@ async def test_a_second_start_orders_nothing(product: Product) -> None:
     assert product.run_of(customer)["starts"] == 1
 
 
+async def test_a_server_that_was_linked_and_left_requested_is_brought_up_to_its_order(product: Product) -> None:
+    customer = product.sign_up()
+    await product.onboard(customer)
+    product.rows("UPDATE vps_instances SET status = 'requested'")
+    product.rows("UPDATE provisioning_steps SET status = 'pending' WHERE step_key = 'order_server'")
+    await product.onboard(customer)
+    assert product.rows("SELECT status FROM vps_instances") == [{"status": "provisioning"}]
+    assert product.hostwinds.bought() == 1
+
+
 MADE = ("fulfilled", 1)
 DOUBT = ("unconfirmed", 0)
 REPLIES: list[tuple[str, dict[str, Any], tuple[str, int]]] = [
