@@ -55,7 +55,6 @@ __all__ = [
     "open_or_join_run",
     "orphaned_runs",
     "request_cancel",
-    "reset_starts",
     "start_run",
     "wait_run",
 ]
@@ -340,15 +339,6 @@ async def call_operator(conn: AsyncConnection, run_id: UUID, detail: str) -> boo
         """,
         run_id=run_id,
         detail=detail,
-    )
-
-
-async def reset_starts(conn: AsyncConnection, run_id: UUID) -> bool:
-    """An operator's retry: the counts begin again."""
-    return await _changed(
-        conn,
-        "UPDATE provisioning_runs SET starts = 0, idle_starts = 0 WHERE id = %(run_id)s",
-        run_id=run_id,
     )
 
 
