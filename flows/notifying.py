@@ -31,7 +31,6 @@ from sql import alerts, events_told, notices, provisioning, users
 from sql.alerts import Alert
 from sql.events_told import ToldEvent
 from sql.notices import Message
-from sql.provisioning import Run
 from sql.session import as_orchestrator
 from sql.users import Recipient
 
@@ -100,12 +99,8 @@ async def watch_runs(r: Resources) -> None:
     A run that only looks again whether the operator acted still calls.
     """
     async with as_orchestrator(r.pool) as conn:
-        newest: dict[tuple[int, str], Run] = {}
-        for run in await provisioning.list_runs(conn, limit=1000):
-            newest.setdefault((run.tenant_id, run.kind), run)
-    calling = {
-        f"run:{run.id}": run for run in newest.values() if run.status == "failed" or run.wait_reason == "operator"
-    }
+        runs = await provisioning.open_runs(conn)
+    calling = {f"run:{run.id}": run for run in runs if run.status == "failed" or run.wait_reason == "operator"}
     async with as_orchestrator(r.analytics) as conn:
         known = {one.dedupe_key for one in await alerts.open_alerts(conn) if one.category == "provisioning"}
         for key, run in calling.items():
@@ -117,7 +112,7 @@ async def watch_runs(r: Resources) -> None:
                     message=f"{run.wait_detail or run.last_error_message}; python -m flows status",
                 )  # fmt: skip
         looking = {
-            f"run:{run.id}" for run in newest.values()
+            f"run:{run.id}" for run in runs
             if run.status in {"pending", "running"} and run.last_wait_reason == "operator"
         }  # fmt: skip
         for key in known - calling.keys() - looking:

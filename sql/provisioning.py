@@ -53,6 +53,7 @@ __all__ = [
     "list_runs",
     "list_steps",
     "open_or_join_run",
+    "open_runs",
     "orphaned_runs",
     "request_cancel",
     "start_run",
@@ -170,6 +171,20 @@ async def list_runs(conn: AsyncConnection, tenant_id: int | None = None, *, limi
         """,
         tenant_id=tenant_id,
         limit=limit,
+    )
+
+
+async def open_runs(conn: AsyncConnection) -> list[Run]:
+    """Every live run, and every failed one that none of its kind and target followed; newest first, none left out."""
+    return await _runs(
+        conn,
+        f"""
+        SELECT {RUN} FROM provisioning_runs r
+         WHERE r.status NOT IN ('succeeded', 'cancelled', 'rejected') AND (r.status <> 'failed' OR NOT EXISTS (
+                 SELECT FROM provisioning_runs n WHERE n.tenant_id = r.tenant_id AND n.kind = r.kind
+                    AND n.target = r.target AND n.created_at > r.created_at))
+         ORDER BY r.created_at DESC, r.id
+        """,
     )
 
 

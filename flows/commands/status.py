@@ -16,8 +16,8 @@ from sql.tenants import Tenant
 MARKS = {
     "succeeded": "✓", "running": "…", "waiting": "⧗", "failed": "✗", "unconfirmed": "?", "pending": " ", "skipped": "-",
 }  # fmt: skip
-ENDED = frozenset({"succeeded", "cancelled"})
-FINAL = ENDED | {"rejected", "failed"}
+FINAL = frozenset({"succeeded", "cancelled", "rejected", "failed"})
+SHOWN = 50  # open runs for people; those that call for a person come first
 
 TenantWord = Annotated[str, typer.Argument(help="tenants.tenant_id, or a domain or name only one tenant has")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
@@ -38,7 +38,8 @@ def status(
 async def _status(word: str | None, *, as_json: bool) -> None:
     async with resources() as r:
         chosen = await known_tenant(r, word) if word else None
-        documents = await looked(r, chosen)
+        runs = await chosen_runs(r, chosen)
+        documents = [await described(r, item) for item in (runs if as_json else runs[:SHOWN])]
     if as_json:
         say_json(documents[0] if chosen and documents else documents)
         return
@@ -46,6 +47,7 @@ async def _status(word: str | None, *, as_json: bool) -> None:
         out.print("no run" if chosen else "no open run")
     for document in documents:
         print_run(document)
+    print_rest(runs)
 
 
 async def _watched(word: str | None, every: float) -> None:
@@ -54,11 +56,13 @@ async def _watched(word: str | None, every: float) -> None:
     async with resources() as r:
         chosen = await known_tenant(r, word) if word else None
         while True:
-            documents = await looked(r, chosen)
+            runs = await chosen_runs(r, chosen)
+            documents = [await described(r, item) for item in (runs[:SHOWN] if out.is_terminal else runs)]
             if out.is_terminal:
                 out.clear()
                 for document in documents:
                     print_run(document)
+                print_rest(runs)
             else:
                 tell_changes(documents, told)
             if chosen and documents and documents[0]["status"] in FINAL:
@@ -77,13 +81,19 @@ def tell_changes(documents: list[dict[str, Any]], told: set[tuple[str, ...]]) ->
                 typer.echo("\t".join((document["tenant_name"] or "", *line[1:])))  # rich would expand tabs
 
 
-async def looked(r: Resources, chosen: Tenant | None) -> list[dict[str, Any]]:
-    """The tenant's newest run, or every run that is not finished."""
+async def chosen_runs(r: Resources, chosen: Tenant | None) -> list[Run]:
+    """The tenant's newest run; or every run that is not finished, those that call for a person first."""
     async with as_orchestrator(r.pool) as conn:
-        runs = await provisioning.list_runs(conn, chosen.id if chosen else None)
-    if chosen is None:
-        runs = [item for item in runs if item.status not in ENDED]
-    return [await described(r, item) for item in (runs[:1] if chosen else runs)]
+        if chosen is not None:
+            return await provisioning.list_runs(conn, chosen.id, limit=1)
+        runs = await provisioning.open_runs(conn)
+    return sorted(runs, key=lambda item: item.status != "failed" and item.wait_reason != "operator")
+
+
+def print_rest(runs: list[Run]) -> None:
+    """What is too much to read is counted."""
+    if (more := len(runs) - SHOWN) > 0:
+        out.print(f"and {more} more open runs: python -m flows status --json has all", markup=False)
 
 
 async def described(r: Resources, item: Run) -> dict[str, Any]:

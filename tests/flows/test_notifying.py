@@ -276,6 +276,18 @@ async def test_a_run_that_calls_for_an_operator_is_one_alert_until_it_does_not(p
     assert post.product.rows("SELECT is_resolved FROM system_notifications") == [{"is_resolved": True}]
 
 
+async def test_an_alert_stays_open_however_many_runs_ended_after_its_own(post: Post) -> None:
+    run = (
+        "INSERT INTO provisioning_runs (tenant_id, kind, idempotency_key, status, wait_reason, wait_detail, created_at)"
+        " SELECT %s, 'onboard', 'k' || n, %s, %s, 'x', now() + %s * interval '1 hour' FROM generate_series(1, %s) n"
+    )
+    post.product.rows(run, post.product.sign_up().pk, "waiting", "operator", 0, 1)
+    await sweep()
+    post.product.rows(run, post.product.sign_up("busy").pk, "succeeded", None, 1, 1001)
+    await sweep()
+    assert post.product.rows("SELECT is_resolved FROM system_notifications") == [{"is_resolved": False}]
+
+
 async def test_a_loud_alert_reaches_the_platforms_people_and_a_quiet_one_nobody(post: Post) -> None:
     platform = post.product.sign_up("platform", domains=[])
     person(post.product, platform, "ops@penguin.example")

@@ -1,5 +1,6 @@
 """What an operator sees of runs, once and for as long as it takes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 from typer.testing import CliRunner
 
 from flows.__main__ import app
-from flows.commands.status import print_run, tell_changes
+from flows.commands.status import SHOWN, print_run, tell_changes
 from flows.commands.terminal import Exit
 from tests.support.product import Customer, Product
 
@@ -61,6 +62,42 @@ def test_watching_a_tenant_ends_with_its_run(product: Product) -> None:
         product.rows("UPDATE provisioning_runs SET status = 'cancelled', finished_at = now()")
         assert watching.wait(60) == Exit.OK
         assert "cancelled" in watching.stdout.read()
+
+
+def test_an_open_run_is_shown_however_many_ended_after_it(product: Product) -> None:
+    waits = parked(product)
+    product.rows("UPDATE provisioning_runs SET wait_reason = 'operator', resume_at = NULL")
+    others(product, "succeeded", 101)
+    (shown,) = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert shown["tenant"] == str(waits.uuid)
+
+
+def test_a_failed_run_is_shown_until_another_followed_it(product: Product) -> None:
+    others(product, "failed", 3)
+    assert len(json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)) == 1
+
+
+def test_what_is_too_much_to_read_is_counted_and_what_calls_a_person_comes_first(product: Product) -> None:
+    waits = parked(product)
+    product.rows("UPDATE provisioning_runs SET wait_reason = 'operator', resume_at = NULL")
+    others(product, "pending", SHOWN + 1)
+    said = CliRunner().invoke(app, ["status"]).stdout.splitlines()
+    assert said[0].startswith("acme  waiting_for_operator")
+    assert said[-1] == "and 2 more open runs: python -m flows status --json has all"
+    every = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert (len(every), every[0]["tenant"]) == (SHOWN + 2, str(waits.uuid))
+
+
+def others(product: Product, status: str, count: int) -> None:
+    """Runs of another tenant that came later; those that live have targets of their own."""
+    busy = product.sign_up("busy")
+    product.rows(
+        "INSERT INTO provisioning_runs (tenant_id, kind, target, idempotency_key, requested_by, status, created_at,"
+        " finished_at) SELECT %s, 'onboard', CASE %s WHEN 'pending' THEN n::text ELSE '' END, 'k' || n, 'test', %s,"
+        " now() + n * interval '1 second', CASE %s WHEN 'pending' THEN NULL ELSE now() END"
+        " FROM generate_series(1, %s) n",
+        busy.pk, status, status, status, count,
+    )  # fmt: skip
 
 
 def test_watching_and_json_exclude_each_other(product: Product) -> None:
