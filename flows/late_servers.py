@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 LOOKS = 20  # in one sweep: each is a list asked of the provider
 LIVE = frozenset({"pending", "running", "waiting"})
+CATEGORY = "orders"
+DECIDED = frozenset({"fulfilled", "intended"})
 
 
 async def look_for_late_servers(r: Resources) -> list[str]:
@@ -32,7 +34,11 @@ async def look_for_late_servers(r: Resources) -> list[str]:
         except ProviderError as error:
             log.warning("order=%s not looked for now: %s", order.token, error)
             break  # the others would hear the same; all are due again in an hour
-        lines += [await shown(r, order, found)] if found else []
+        if found:
+            lines.append(await shown(r, order, found))
+        else:
+            await close(r, order.token)
+    await close_decided(r)
     return lines
 
 
@@ -60,8 +66,26 @@ async def tell(r: Resources, order: Order, found: list[Server]) -> None:
     ids = ", ".join(server.provider_id for server in found)
     async with as_orchestrator(r.analytics) as conn:
         await alerts.raise_alert(
-            conn, dedupe_key=f"order:{order.token}", category="orders", severity="high",
+            conn, dedupe_key=f"order:{order.token}", category=CATEGORY, severity="high",
             title=f"A server shows whose order is {order.state}",
-            message=f"{ids} bears {order.token} and is paid for: python -m flows orders decide {order.token} adopt"
-            f" --server ID, or end it in the provider's panel",
+            message=f"{ids} bears {order.token} and is paid for: onboard its tenant again to take it"
+            f" (python -m flows orders decide {order.token} adopt --server ID where the order was given up),"
+            " or end it in the provider's panel",
         )  # fmt: skip
+
+
+async def close(r: Resources, token: str) -> None:
+    """The alert is over."""
+    async with as_orchestrator(r.analytics) as conn:
+        await alerts.resolve(conn, f"order:{token}", "platform")
+
+
+async def close_decided(r: Resources) -> None:
+    """Alerts of orders that have their server by now, or begin anew on a person's word."""
+    async with as_orchestrator(r.analytics) as conn:
+        told = [str(one.dedupe_key).removeprefix("order:") for one in await alerts.open_alerts(conn, category=CATEGORY)]
+    for token in told:
+        async with as_orchestrator(r.pool) as conn:
+            order = await provider_orders.get_order(conn, "server", token)
+        if order is None or order.state in DECIDED:
+            await close(r, token)

@@ -204,15 +204,23 @@ async def orders_called_since(
 
 
 async def due_looks(conn: AsyncConnection, limit: int) -> list[Order]:
-    """Unsettled orders of servers to look for again; each is due again in an hour, until its seven days are over."""
+    """Unsettled orders of servers to look for again; each is due again in an hour, until its seven days are over.
+
+    Those that a run left in the middle of the call are among them once that run has ended.
+    """
     return await _all(
         conn,
         f"""
         UPDATE provider_orders o SET next_look_at = clock_timestamp() + interval '1 hour'
-         WHERE id IN (SELECT id FROM provider_orders
-                       WHERE kind = 'server' AND state IN ('unconfirmed', 'needs_operator', 'abandoned')
-                         AND coalesce(next_look_at, updated_at) <= clock_timestamp() AND look_until > clock_timestamp()
-                       ORDER BY next_look_at NULLS FIRST LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+         WHERE id IN (SELECT p.id FROM provider_orders p
+                       WHERE p.kind = 'server' AND coalesce(p.next_look_at, p.updated_at) <= clock_timestamp()
+                         AND (p.state IN ('unconfirmed', 'needs_operator', 'abandoned')
+                              AND p.look_until > clock_timestamp()
+                           OR p.state IN ('calling', 'accepted')
+                              AND p.called_at > clock_timestamp() - interval '{LOOK_FOR}'
+                              AND NOT EXISTS (SELECT FROM provisioning_runs r WHERE r.id = p.run_id
+                                                 AND r.status IN ('pending', 'running', 'waiting')))
+                       ORDER BY p.next_look_at NULLS FIRST LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
         RETURNING {ORDER}
         """,
         limit=limit,

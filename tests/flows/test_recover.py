@@ -248,6 +248,29 @@ async def test_a_server_that_shows_after_its_order_was_given_up_is_told(product:
         (alert,) = await alerts.open_alerts(conn, category="orders")
     assert f"orders decide {order['token']} adopt" in alert.message
     assert (await swept()).startswith("0 runs")  # not before an hour has passed
+    product.rows("UPDATE provider_orders SET state = 'fulfilled'")
+    await swept()
+    async with resources() as r, as_orchestrator(r.analytics) as conn:
+        assert await alerts.open_alerts(conn, category="orders") == []
+
+
+async def test_a_server_whose_run_was_cancelled_in_the_middle_of_the_call_is_told(
+    product: Product, deployed: None
+) -> None:
+    customer = product.sign_up()
+    await product.onboard(customer)
+    product.rows("UPDATE provider_orders SET state = 'calling', external_ref = NULL")
+    assert (await swept()).startswith("0 runs")  # its run is there to look
+    product.rows("UPDATE provisioning_runs SET status = 'cancelled', wait_reason = NULL, resume_at = NULL")
+    assert "shows, calling" in await swept()
+    async with resources() as r, as_orchestrator(r.analytics) as conn:
+        (alert,) = await alerts.open_alerts(conn, category="orders")
+    assert "onboard its tenant again" in alert.message
+    product.rows("UPDATE provider_orders SET next_look_at = now()")
+    await product.onboard(customer)  # what the alert says
+    await swept()
+    async with resources() as r, as_orchestrator(r.analytics) as conn:
+        assert await alerts.open_alerts(conn, category="orders") == []
 
 
 async def test_a_provider_that_cannot_be_asked_leaves_late_orders_for_later(product: Product, deployed: None) -> None:
