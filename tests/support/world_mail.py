@@ -50,10 +50,14 @@ def written(author: str, recipient: str, subject: str = "A letter") -> bytes:
 
 
 def delivered(lab: Lab, tenant: Tenant, subject: str) -> str:
-    """The file on a tenant's server that holds a message of this subject; fails when it does not come."""
+    """The file on a tenant's server that holds a message of this subject; fails when it does not come.
+
+    Neither one that is still being written (tmp) nor the mail server's own cache is it.
+    """
+    mailboxes = r"find /var/vmail -type f \( -path '*/new/*' -o -path '*/cur/*' \)"
     deadline = time.monotonic() + ARRIVES_WITHIN_SECONDS
     while time.monotonic() < deadline:
-        if found := lab.on_host(tenant, f"grep -rl 'Subject: {subject}' /var/vmail || :").strip():
+        if found := lab.on_host(tenant, f"{mailboxes} -exec grep -l 'Subject: {subject}' {{}} + || :").strip():
             return found
         time.sleep(0.3)
     raise AssertionError(f"no message {subject!r} on the server of {tenant.domain}")
